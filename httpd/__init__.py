@@ -1,0 +1,1 @@
+"""filestored: a file-storage daemon. `docs/design.md` has the map of these floors."""

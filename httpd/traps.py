@@ -1,0 +1,104 @@
+"""What a coroutine may ask of the loop that runs it.
+
+A coroutine here never blocks: it yields a trap, and `server.loop` resumes it when the trap is
+satisfied. The words are on floor 1 so that the application can say `await in_pool(…)` without
+knowing the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from math import inf
+from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT
+from types import coroutine
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+Wait = tuple[int, int, float]
+"""(descriptor or NOTHING, epoll events, deadline on the monotonic clock in seconds)."""
+
+NOTHING = -1
+"""In place of a descriptor: wait for the deadline alone."""
+
+
+class DeadlineExpired(Exception):
+    """The deadline of a wait has passed and the descriptor is still not ready."""
+
+
+class Job(Generic[T]):
+    """A call that runs in the worker's thread pool; await it for its result.
+
+    A job may be awaited once, by one coroutine, and may finish before that.
+    """
+
+    __slots__ = ("args", "done", "error", "function", "result", "started", "waiter")
+
+    def __init__(self, function: Callable[..., T], args: tuple[Any, ...]) -> None:
+        """Take the call to make; the loop starts it when the job is first yielded."""
+        self.function = function
+        self.args = args
+        self.started = False
+        self.done = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.waiter: Any = None  # the loop's: the task to resume
+
+    def run(self) -> None:
+        """Make the call, in a thread of the pool; keep its result or its error."""
+        try:
+            self.result = self.function(*self.args)
+        except BaseException as error:
+            self.error = error
+        self.done = True
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait until the call has returned; raise what it raised."""
+        if not self.done:
+            yield self
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # set whenever error is not
+
+
+@coroutine
+def readable(descriptor: int, deadline: float = inf) -> Generator[Wait, None, None]:
+    """Wait until `descriptor` can be read; raise DeadlineExpired if it stays silent too long."""
+    yield descriptor, EPOLLIN, deadline
+
+
+@coroutine
+def writable(descriptor: int, deadline: float = inf) -> Generator[Wait, None, None]:
+    """Wait until `descriptor` can be written; raise DeadlineExpired if it stays full too long."""
+    yield descriptor, EPOLLOUT, deadline
+
+
+@coroutine
+def acceptable(listener: int) -> Generator[Wait, None, None]:
+    """Wait until `listener` has a connection; of several workers the kernel wakes one or a few."""
+    yield listener, EPOLLIN | EPOLLEXCLUSIVE, inf
+
+
+async def pause(deadline: float) -> None:
+    """Wait until the deadline."""
+    with suppress(DeadlineExpired):
+        await _nothing(deadline)
+
+
+@coroutine
+def _nothing(deadline: float) -> Generator[Wait, None, None]:
+    yield NOTHING, 0, deadline
+
+
+@coroutine
+def start(function: Callable[..., T], *args: Any) -> Generator[Job[T], None, Job[T]]:
+    """Start a call in the pool and go on at once; await the returned job for its result."""
+    job = Job(function, args)
+    yield job
+    return job
+
+
+async def in_pool(function: Callable[..., T], *args: Any) -> T:
+    """Make a call that may block (fsync, a database, a big hash) off the loop."""
+    return await (await start(function, *args))
