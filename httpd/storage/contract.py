@@ -1,0 +1,158 @@
+"""What every storage does: read this to use one, or to write a backend.
+
+An upload is staged, then published:
+
+    staged = storage.stage()
+    staged.append(piece)            # for every piece, as it comes in; never blocks
+    staged.hash_batch()             # both in pool threads, at the same time as each other
+    staged.write_batch()            # and as append; once for each that is appended, or more
+    stored = staged.publish()       # or staged.discard()
+
+Whatever a backend is made of, it holds to this (`tests/storage/test_contract.py` checks it):
+
+- A blob becomes visible by one atomic step, when all of its bytes are there and hashed, and it
+  never changes afterwards. Until `publish` returns a reader may or may not find it.
+- When `publish` or `delete` has returned, what it did survives a power cut, if the backend was
+  made to be durable.
+- Uploads and deletes of one digest are linearizable between all threads and processes that use
+  the storage: each takes effect at one instant between its call and its return.
+- Content that is there already is compared byte by byte and never replaced: equal bytes are a
+  success with `created` false, other bytes are a `Collision`.
+- Memory stays O(1) in the size of a blob.
+- Every call but `append`, `pending` and `size` may block; all of them may be made from any thread.
+- Errors of the system are OSErrors with their errno (ENOSPC, EIO, …); after one, the storage
+  still serves, and nothing is left of the upload that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple, Protocol
+
+from httpd.storage.digest import Digest
+
+
+class NotFound(Exception):
+    """The storage has no blob of that digest."""
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(f"no blob {digest.hex}")
+        self.digest = digest
+
+
+class Collision(Exception):
+    """Other bytes are stored under that digest; they stay as they were."""
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(f"other bytes have the digest {digest.hex}")
+        self.digest = digest
+
+
+class DigestMismatch(Exception):
+    """The content is not what its sender said it would be."""
+
+    def __init__(self, expected: Digest, actual: Digest) -> None:
+        super().__init__(f"expected {expected.algorithm} {expected.hex}, received {actual.hex}")
+        self.expected = expected
+        self.actual = actual
+
+
+class Stored(NamedTuple):
+    """What `publish` has done: `size` in bytes; `created` false if the blob was there before."""
+
+    digest: Digest
+    size: int
+    created: bool
+
+
+class Blob(Protocol):
+    """An open blob: stays readable until it is closed, also when it is deleted meanwhile.
+
+    Satisfies `exchange.Source`, so that a response can be sent from it without a copy.
+    """
+
+    @property
+    def digest(self) -> Digest:
+        """The digest that it was opened by."""
+
+    @property
+    def size(self) -> int:
+        """The length in bytes."""
+
+    @property
+    def stored_at(self) -> float:
+        """When it was stored, in seconds since the epoch."""
+
+    def fileno(self) -> int:
+        """Return a descriptor of a regular file with the blob's bytes, valid until `close`."""
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Return `length` bytes from `offset` on, fewer only at the end. Raises OSError."""
+
+    def close(self) -> None:
+        """Let go of it. May be called again."""
+
+
+class Staged(Protocol):
+    """Content on its way in: seen by nobody until it is published.
+
+    `append`, `hash_batch`, `write_batch` may each run in a thread of its own at the same time;
+    two calls of the same one wait for each other. A failure of either stays: every later call but
+    `append` and `discard` raises it again, so that nothing incomplete is ever published.
+    """
+
+    @property
+    def size(self) -> int:
+        """The number of bytes appended."""
+
+    @property
+    def pending(self) -> int:
+        """The number of appended bytes that are not yet both hashed and written.
+
+        They are held in memory: who appends stops for a while when there are too many.
+        """
+
+    def append(self, piece: bytes) -> None:
+        """Queue the content's next bytes. Never blocks, never fails."""
+
+    def hash_batch(self) -> None:
+        """Hash the next batch of what is queued for it, if anything is."""
+
+    def write_batch(self) -> None:
+        """Write the next batch of what is queued for it, if anything is. Raises OSError."""
+
+    def publish(self, expected: Collection[Digest] = ()) -> Stored:
+        """Work off what is pending, make the content durable and visible; the last step.
+
+        `expected`: digests that the content must have, each of the storage's own algorithm or
+        of one that was given to `stage`. Raises DigestMismatch, Collision, OSError, and
+        ValueError after `discard` or `publish`. Leaves nothing behind if it raises.
+        """
+
+    def discard(self) -> None:
+        """Give the content up and free what it holds. May be called again and after publish."""
+
+
+class Storage(Protocol):
+    """A set of blobs, each under the digest of its bytes."""
+
+    def stage(self, also: Collection[str] = ()) -> Staged:
+        """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check."""
+
+    def open(self, digest: Digest) -> Blob:
+        """Open a blob for reading. Raises NotFound, OSError."""
+
+    def confirm(self, digest: Digest) -> Stored:
+        """Make sure that a blob which can be seen is durable; as `publish` of the same bytes would.
+
+        For a client that need not send what is here already. Raises NotFound, OSError.
+        """
+
+    def delete(self, digest: Digest) -> None:
+        """Take a blob away. Raises NotFound, OSError."""
+
+    def sweep(self) -> int:
+        """Remove what dead processes have left staged, nothing of the living; return how many."""
+
+    def check_writable(self) -> None:
+        """Raise OSError if nothing can be stored now."""

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from httpd.storage.contract import Storage
+from httpd.storage.local import LocalStorage
+from tests.storage.samples import OpenStorage
+
+# A backend is named here once, and test_contract.py runs over it.
+BACKENDS: dict[str, Callable[[Path, str], Storage]] = {
+    "local-durable": lambda path, algorithm: LocalStorage(path, algorithm, durable=True),
+    "local-scratch": lambda path, algorithm: LocalStorage(path, algorithm, durable=False),
+}
+
+
+@pytest.fixture(params=BACKENDS)
+def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStorage:
+    """Open the test's store, as another process would: each call makes another instance."""
+    backend = BACKENDS[request.param]
+    return lambda algorithm="md5": backend(tmp_path / "store", algorithm)
+
+
+@pytest.fixture
+def storage(open_storage: OpenStorage) -> Storage:
+    return open_storage()
+
+
+@pytest.fixture(autouse=True)
+def _no_descriptor_left_open() -> Iterator[None]:
+    before = os.listdir("/proc/self/fd")
+    yield
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.fixture
+def file_size_limit() -> Iterator[int]:
+    """Let no file grow beyond so many bytes: write(2) is cut short there, then fails: EFBIG."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield 100_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
