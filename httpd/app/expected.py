@@ -1,0 +1,66 @@
+"""What the sender says its content's digests are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from httpd.exchange import Body, Refusal, Request
+from httpd.protocol.digest_fields import expected_digests
+from httpd.storage.contract import DigestMismatch
+from httpd.storage.digest import Digest
+from httpd.traps import in_pool
+
+
+class Expected(NamedTuple):
+    """Digests that have to be met before anything is stored."""
+
+    file: list[Digest]  # of the file: from `?file_hash=`
+    content: list[Digest]  # of the request's content: from its fields (RFC 9530, RFC 1864)
+
+
+def expected_of(request: Request, preferred: str) -> Expected:
+    """Gather the digests that a request states; raise Refusal or BadDigest at a malformed one.
+
+    `preferred` is the storage's algorithm, see `Digest.parse`.
+    """
+    values = request.query_values("file_hash")
+    if len(values) > 1:
+        raise Refusal(400, "file_hash is given more than once")
+    return Expected(
+        [Digest.parse(value, preferred) for value in values],
+        [Digest(each.algorithm, each.value.hex()) for each in expected_digests(request.fields)],
+    )
+
+
+class CheckedContent:
+    """A body that raises DigestMismatch at its end where it is not what its sender has stated.
+
+    For a form: its fields speak of the whole content, not of a file within.
+    """
+
+    def __init__(self, body: Body, expected: list[Digest]) -> None:
+        """Take the body and the digests that it has to meet."""
+        self._body = aiter(body)
+        self._running = [(digest, hashlib.new(digest.algorithm)) for digest in expected]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return itself: there is one pass."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next piece, hashed."""
+        try:
+            piece = await anext(self._body)
+        except StopAsyncIteration:
+            self._check()
+            raise
+        for _, running in self._running:
+            await in_pool(running.update, piece)
+        return piece
+
+    def _check(self) -> None:
+        for digest, running in self._running:
+            if running.hexdigest() != digest.hex:
+                raise DigestMismatch(digest, Digest(digest.algorithm, running.hexdigest()))

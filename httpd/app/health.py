@@ -1,0 +1,33 @@
+"""Whether the daemon lives and can do its work, for probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from httpd.app.responses import text
+from httpd.exchange import Refusal, Request, Response
+from httpd.storage.contract import Storage
+from httpd.traps import in_pool
+
+
+class Health:
+    """`/healthz` and `/readyz`."""
+
+    def __init__(self, storage: Storage, draining: Callable[[], bool]) -> None:
+        """Take the storage, and what tells whether this worker is on its way out."""
+        self._storage = storage
+        self._draining = draining
+
+    async def alive(self, _request: Request) -> Response:
+        """Answer: that is the whole proof."""
+        return text("ok\n", [("Cache-Control", "no-store")])
+
+    async def ready(self, _request: Request) -> Response:
+        """Answer 200 where an upload would be taken: the store writable, the worker staying."""
+        if self._draining():
+            raise Refusal(503, "draining", [("Retry-After", "1")])
+        try:
+            await in_pool(self._storage.check_writable)
+        except OSError as error:
+            raise Refusal(503, f"the store is not writable: {error.strerror}") from error
+        return text("ready\n", [("Cache-Control", "no-store")])

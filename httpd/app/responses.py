@@ -1,0 +1,29 @@
+"""The plain shapes of an answer: a line of text, a JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from httpd.exchange import Request, Response
+from httpd.protocol.accept import prefers
+
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+
+
+def wants_json(request: Request) -> bool:
+    """Tell whether the client prefers JSON to plain text (RFC 9110 section 12.5.1)."""
+    return prefers(request.fields.get("accept"), ("text/plain", JSON)) == JSON
+
+
+def text(content: str, fields: Iterable[tuple[str, str]] = ()) -> Response:
+    """Return a 200 with that text and nothing more, not even a newline."""
+    return Response(200, [("Content-Type", TEXT), *fields], content.encode())
+
+
+def document(value: Any, fields: Iterable[tuple[str, str]] = ()) -> Response:
+    """Return a 200 with `value` as JSON."""
+    content = json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return Response(200, [("Content-Type", JSON), *fields], content)

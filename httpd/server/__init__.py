@@ -1,0 +1,1 @@
+"""When bytes move: the listeners, the loop, and one connection (floor 3)."""

@@ -1,0 +1,137 @@
+"""A request's content as the application reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from httpd.exchange import Disconnected, Refusal
+from httpd.server.transport import PIECE
+from httpd.traps import DeadlineExpired
+
+if TYPE_CHECKING:
+    from httpd.server.pace import Pace
+    from httpd.server.transport import Transport
+
+
+class Decoder(Protocol):
+    """Takes the content out of its framing; see `httpd.protocol.framing`."""
+
+    finished: bool
+
+    @property
+    def length(self) -> int | None:
+        """The declared length of the content in bytes, None when chunked."""
+
+    @property
+    def remaining(self) -> int | None:
+        """The bytes of content that are known to come, None when chunked."""
+
+    def decode(self, buffer: bytearray) -> bytes | None:
+        """Take the next piece of content off the front of `buffer`; None: more is needed."""
+
+
+class ReceivedBody:
+    """Pulls the content off the transport piece by piece, as fast as the application asks.
+
+    What has not been asked for stays in the kernel's buffer and, with that full, at the client:
+    this is the back-pressure of an upload.
+    """
+
+    __slots__ = ("_ask", "_broken", "_buffer", "_decoder", "_limit", "_pace", "_transport",
+                 "received")  # fmt: skip
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        buffer: bytearray,
+        transport: Transport,
+        pace: Pace,
+        limit: int,
+        ask: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        """Take the decoder, what has arrived already, and where more comes from, at what pace.
+
+        `limit` is the largest content that is taken, in bytes; `ask` asks for the content of a
+        client that waits for `100 Continue`, and is None for any other.
+        """
+        self._decoder = decoder
+        self._buffer = buffer
+        self._transport = transport
+        self._pace = pace
+        self._limit = limit
+        self._ask = ask
+        self._broken = False
+        self.received = 0  # bytes of content so far
+
+    @property
+    def length(self) -> int | None:
+        """The declared length in bytes; None when chunked."""
+        return self._decoder.length
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last byte has been read: what follows is another request."""
+        return self._decoder.finished
+
+    def skippable(self, most: int) -> bool:
+        """Tell whether at most `most` bytes come, for certain, before the next request."""
+        if self.finished:
+            return True
+        remaining = self._decoder.remaining
+        # A client that has not been asked for its content may never send it (RFC 9110 10.1.1).
+        withheld = self._ask is not None
+        return not self._broken and not withheld and remaining is not None and remaining <= most
+
+    async def skip(self) -> bool:
+        """Read and drop the rest; tell whether it has come to its end."""
+        try:
+            while await self._next() is not None:
+                pass
+        except Refusal:
+            return False  # the response to this request is out already
+        return True
+
+    def __aiter__(self) -> ReceivedBody:
+        """Return itself: there is one pass."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next piece; raise Refusal or Disconnected where none can come."""
+        try:
+            piece = await self._next()
+        except (Refusal, Disconnected):
+            self._broken = True
+            raise
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def _next(self) -> bytes | None:
+        if (self._decoder.length or 0) > self._limit:
+            raise self._too_large()
+        while not self._decoder.finished:
+            piece = self._decoder.decode(self._buffer)
+            if piece:
+                self.received += len(piece)
+                if self.received > self._limit:
+                    raise self._too_large()
+                return piece
+            if not self._decoder.finished:
+                await self._more()
+        return None
+
+    async def _more(self) -> None:
+        if self._ask is not None and not self._buffer:
+            await self._ask()
+        self._ask = None
+        try:
+            data = await self._transport.receive_at_pace(self._pace, PIECE)
+        except DeadlineExpired:
+            raise Refusal(408, "the content came too slowly", close=True) from None
+        if not data:
+            raise Refusal(400, "the connection ended within the content", close=True)
+        self._buffer += data
+
+    def _too_large(self) -> Refusal:
+        return Refusal(413, f"the content is larger than the {self._limit} bytes taken here")

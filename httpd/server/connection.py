@@ -1,0 +1,222 @@
+"""One client's connection: receive a request, have it answered, send the response, again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from httpd.exchange import Disconnected, Refusal, Request, Response, Span
+from httpd.protocol.framing import framing_of
+from httpd.protocol.head import HeadLimits, take_head
+from httpd.protocol.render import CONTINUE, problem, render_head
+from httpd.protocol.target import parse_target
+from httpd.server.body import ReceivedBody
+from httpd.server.pace import Pace
+from httpd.traps import DeadlineExpired
+
+if TYPE_CHECKING:
+    from httpd.config import Settings
+    from httpd.protocol.framing import Framing
+    from httpd.protocol.head import Head
+    from httpd.server.accesslog import AccessLog
+    from httpd.server.clock import Clock
+    from httpd.server.loop import Loop, Task
+    from httpd.server.transport import Transport
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+# An unread body up to this size is read and dropped to keep the connection; a larger one closes it.
+SKIP_BYTES = 64 * 1024
+
+
+class Connection:
+    """Serves the requests of one client, one after the other (pipelined ones too)."""
+
+    __slots__ = (
+        "_access", "_buffer", "_clock", "_closed", "_handle", "_idle", "_limits", "_loop", "_peer",
+        "_served", "_settings", "_transport", "draining", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        transport: Transport,
+        peer: str,
+        handle: Handler,
+        settings: Settings,
+        loop: Loop,
+        clock: Clock,
+        access: AccessLog,
+        closed: Callable[[Connection], None],
+    ) -> None:
+        """Take a transport, the client's address for the log, and whom to tell of the end."""
+        self._transport = transport
+        self._peer = peer
+        self._handle = handle
+        self._settings = settings
+        self._limits = HeadLimits(settings.max_target, settings.max_head, settings.max_fields)
+        self._loop = loop
+        self._clock = clock
+        self._access = access
+        self._closed = closed
+        self._buffer = bytearray()  # received and not yet consumed
+        self._served = 0  # requests so far
+        self._idle = False  # waits for the first byte of a request
+        self.draining = False
+        self.task: Task | None = None
+
+    async def serve(self) -> None:
+        """Serve requests until either side has had enough."""
+        try:
+            while await self._serve_one():
+                self._served += 1
+        except (Disconnected, DeadlineExpired):
+            pass  # there is nobody left to tell
+        finally:
+            self._transport.close()
+            self._closed(self)
+
+    def drain(self, *, now: bool) -> None:
+        """Let the next response be the last one; `now` also ends the wait for a request."""
+        self.draining = True
+        if now and self._idle and self.task is not None:
+            self._loop.hasten(self.task)
+
+    async def _serve_one(self) -> bool:
+        """Serve one request; tell whether another may follow on this connection."""
+        if not self._buffer and not await self._await_request():
+            return False
+        begun = self._loop.now
+        head = body = None
+        try:
+            head = await self._receive_head(begun + self._settings.head_timeout)
+            framing = framing_of(head)
+            body = self._body(framing)
+            request = self._request(head, body, expects_continue=framing.expects_continue)
+            response = await self._handle(request)
+        except Refusal as refusal:
+            response = _refused(refusal, head)
+        except (Disconnected, DeadlineExpired):
+            raise
+        except Exception:
+            logger.exception("a request failed by an unexpected error")
+            response = _refused(Refusal(500, "the server met an unexpected error"), head)
+        return await self._finish(response, head, body, begun)
+
+    # Receiving
+
+    async def _await_request(self) -> bool:
+        """Wait for the first byte of a request; tell whether it has come."""
+        settings = self._settings
+        seconds = settings.idle_timeout if self._served else settings.head_timeout
+        self._idle = True
+        deadline = self._loop.now + seconds
+        data = late = None
+        while data is None and not late:
+            try:
+                await self._transport.readable(deadline)
+            except DeadlineExpired:
+                # Its time is over, or a drain has ended it: then a request may have come this very
+                # moment, and to close on it would lose it. So look once more.
+                late = True
+            data = self._take_in()
+        self._idle = False
+        return bool(data)
+
+    def _take_in(self) -> bytes | None:
+        data = self._transport.receive(self._settings.buffer)
+        self._buffer += data or b""
+        return data
+
+    async def _receive_head(self, deadline: float) -> Head:
+        while (head := take_head(self._buffer, self._limits)) is None:
+            try:
+                await self._transport.readable(deadline)
+            except DeadlineExpired:
+                raise Refusal(408, "the head of the request took too long") from None
+            if self._take_in() == b"":
+                if not self._buffer:
+                    raise Disconnected
+                raise Refusal(400, "the connection ended within the head of the request")
+        return head
+
+    def _body(self, framing: Framing) -> ReceivedBody:
+        settings = self._settings
+        return ReceivedBody(
+            framing.decoder(),
+            self._buffer,
+            self._transport,
+            Pace(settings.body_timeout, settings.min_rate),
+            settings.max_body,
+            self._ask_for_content if framing.expects_continue else None,
+        )
+
+    async def _ask_for_content(self) -> None:
+        await self._transport.send(CONTINUE, self._sending_pace())
+
+    def _request(self, head: Head, body: ReceivedBody, *, expects_continue: bool) -> Request:
+        path, query = parse_target(head.target)
+        return Request(head.method, path, query, head.fields, body, self._peer, expects_continue)
+
+    # Sending
+
+    async def _finish(
+        self, response: Response, head: Head | None, body: ReceivedBody | None, begun: float
+    ) -> bool:
+        """Send the response, note it, and settle what is left of the request's body."""
+        keep = (
+            not self.draining
+            and head is not None
+            and head.keeps_alive
+            and body is not None
+            and body.skippable(SKIP_BYTES)
+        )
+        lead = self._lead(response, head, keep=keep)
+        before = self._transport.accepted
+        try:
+            await self._send(lead, response, head)
+        finally:
+            size = max(0, self._transport.accepted - before - len(lead))
+            self._access.note(self._peer, head, response.status, size, self._loop.now - begun)
+            if response.release is not None:
+                response.release()
+        if keep and body is not None:
+            return await body.skip()
+        if body is None or not body.finished:
+            await self._transport.linger()
+        return False
+
+    def _lead(self, response: Response, head: Head | None, *, keep: bool) -> bytes:
+        """Render the response's head with the fields that the server answers for."""
+        fields = [("Date", self._clock.date), ("Server", "filestored"), *response.fields]
+        if response.status != 304:  # RFC 9110 section 15.4.5: a 304 tells no other length
+            fields.append(("Content-Length", str(response.length)))
+        if not keep:
+            fields.append(("Connection", "close"))
+        elif head is not None and head.version == (1, 0):
+            fields.append(("Connection", "keep-alive"))
+        return render_head(response.status, fields)
+
+    async def _send(self, lead: bytes, response: Response, head: Head | None) -> None:
+        send, pace, content = self._transport.send, self._sending_pace(), response.content
+        if head is not None and head.method == "HEAD":
+            content = b""  # RFC 9110 section 9.3.2
+        if isinstance(content, bytes):
+            await send(lead + content, pace)
+            return
+        await send(lead, pace, more=True)
+        for part in content:
+            if isinstance(part, Span):
+                await self._transport.send_span(part, pace)
+            else:
+                await send(part, pace, more=part is not content[-1])
+
+    def _sending_pace(self) -> Pace:
+        return Pace(self._settings.send_timeout, self._settings.min_rate)
+
+
+def _refused(refusal: Refusal, head: Head | None) -> Response:
+    accept = None if head is None else head.fields.get("accept")
+    kind, content = problem(refusal.status, refusal.reason, accept)
+    return Response(refusal.status, [("Content-Type", kind), *refusal.fields], content)

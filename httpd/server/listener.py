@@ -1,0 +1,127 @@
+"""The listening sockets: accept connections, and stop accepting."""
+
+from __future__ import annotations
+
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY, socket
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from httpd.server.accesslog import AccessLog
+from httpd.server.clock import Clock
+from httpd.server.connection import Connection, Handler
+from httpd.server.transport import Transport
+from httpd.traps import acceptable, pause
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from httpd.config import Settings
+    from httpd.server.loop import Loop
+
+# A burst of connects is taken in a few turns, and the clients already here get theirs in between.
+ACCEPTS_A_TURN = 64
+# Out of descriptors or memory: nothing gets better by trying at once again.
+SHORTAGE = {EMFILE, ENFILE, ENOBUFS, ENOMEM}
+SHORTAGE_SECONDS = 0.25
+
+
+class Server:
+    """Accepts on every listener and keeps the set of its connections.
+
+    All workers accept from the same sockets (EPOLLEXCLUSIVE wakes one or a few of them), so that
+    a worker that dies takes no queued connection with it, as it would with SO_REUSEPORT.
+    """
+
+    def __init__(
+        self, listeners: Sequence[socket], handle: Handler, settings: Settings, loop: Loop
+    ) -> None:
+        """Take bound, listening, non-blocking sockets and the application."""
+        self._listeners = listeners
+        self._handle = handle
+        self._settings = settings
+        self._loop = loop
+        self._clock = Clock()
+        self._access = AccessLog(self._clock)
+        self._short = False
+        self.draining = False
+        self.connections: set[Connection] = set()
+
+    def start(self) -> None:
+        """Begin to accept."""
+        # The clock ticks after the lines of a turn are out: both belong to the same second.
+        self._loop.after_turn += [self._access.flush, self._clock.tick]
+        for listener in self._listeners:
+            if listener.family != AF_UNIX:
+                # Inherited by what is accepted (tcp(7)). Every response leaves in whole pieces, and
+                # Nagle's algorithm would hold back the last one until the client acknowledges.
+                listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            self._loop.spawn(self._accept(listener))
+
+    def drain(self, *, now: bool) -> None:
+        """Accept no more, finish what is under way, then let the loop stop.
+
+        `now` closes the connections that wait for a request. Without it they stay until their
+        next response, which announces the close, or their idle deadline: no request is lost.
+        """
+        if not self.draining:
+            self.draining = True
+            for listener in self._listeners:
+                self._accept_waiting(listener)
+                self._loop.forget(listener.fileno())
+                listener.close()
+        for connection in list(self.connections):
+            connection.drain(now=now)
+        self._stop_when_empty()
+
+    async def _accept(self, listener: socket) -> None:
+        while not self.draining:
+            await acceptable(listener.fileno())
+            if not self._accept_waiting(listener):
+                await pause(self._loop.now + SHORTAGE_SECONDS)
+
+    def _accept_waiting(self, listener: socket) -> bool:
+        """Accept what waits, up to a turn's worth; tell whether there was no shortage."""
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                client, address = listener.accept()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in SHORTAGE:
+                    return self._note_shortage(error)
+                continue  # this client has left already (accept(2), ECONNABORTED and others)
+            self._short = False
+            self._welcome(client, address)
+        return True
+
+    def _welcome(self, client: socket, address: Any) -> None:
+        client.setblocking(False)
+        connection = Connection(
+            Transport(client, self._loop),
+            address[0] if isinstance(address, tuple) else "unix:",
+            self._handle,
+            self._settings,
+            self._loop,
+            self._clock,
+            self._access,
+            self._closed,
+        )
+        self.connections.add(connection)
+        connection.draining = self.draining
+        connection.task = self._loop.spawn(connection.serve())
+
+    def _closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self._stop_when_empty()
+
+    def _stop_when_empty(self) -> None:
+        if self.draining and not self.connections:
+            self._loop.stop()
+
+    def _note_shortage(self, error: OSError) -> bool:
+        if not self._short:
+            self._short = True
+            logger.error("cannot accept connections for now: {}", error)
+        return False

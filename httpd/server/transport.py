@@ -1,0 +1,167 @@
+"""A client's socket: the only place that receives, sends and closes."""
+
+from __future__ import annotations
+
+import os
+from fcntl import ioctl
+from socket import MSG_MORE, SHUT_WR, socket
+from struct import Struct
+from termios import TIOCOUTQ
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from httpd.exchange import Disconnected, Span
+from httpd.traps import DeadlineExpired, readable, writable
+
+if TYPE_CHECKING:
+    from httpd.server.loop import Loop
+    from httpd.server.pace import Pace
+
+# One receive of a body. Larger ones hash no faster, and every upload holds a few of them.
+PIECE = 256 * 1024
+# What one sendfile may take of a turn, so that a fast reader of a big file holds up nobody.
+SENDFILE_TURN = 1024 * 1024
+# After a refusal the client may still be sending: what it sends is dropped within these bounds, so
+# that it reads the answer and not the reset that closing with unread data causes (RFC 9112 9.6).
+LINGER_BYTES = 64 * 1024 * 1024
+LINGER_SECONDS = 5.0
+
+_INT = Struct("i")
+
+
+class Transport:
+    """Bytes in and out of one non-blocking stream socket, with deadlines."""
+
+    __slots__ = ("_descriptor", "_loop", "_socket", "accepted")
+
+    def __init__(self, client: socket, loop: Loop) -> None:
+        """Take a connected, non-blocking socket; it is closed by `close` only."""
+        self._socket = client
+        self._descriptor = client.fileno()
+        self._loop = loop
+        self.accepted = 0  # bytes that the kernel has taken for sending, in all
+
+    async def readable(self, deadline: float) -> None:
+        """Wait until there is something to receive; raise DeadlineExpired."""
+        await readable(self._descriptor, deadline)
+
+    def receive(self, size: int) -> bytes | None:
+        """Return up to `size` bytes, b"" at the client's end, None where nothing has come yet.
+
+        Raise Disconnected where the connection is broken.
+        """
+        try:
+            return self._socket.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise Disconnected from error
+
+    async def receive_at_pace(self, pace: Pace, size: int) -> bytes:
+        """Wait for up to `size` bytes (b"" at the client's end); raise DeadlineExpired."""
+        while True:
+            begun = self._loop.now
+            await readable(self._descriptor, pace.deadline(begun))
+            pace.waited += self._loop.now - begun
+            data = self.receive(size)
+            if data is not None:
+                pace.moved += len(data)
+                return data
+
+    async def send(self, data: bytes, pace: Pace, *, more: bool = False) -> None:
+        """Send all of `data`; `more` says that the rest of the message follows at once.
+
+        Raise Disconnected where the client is gone or does not keep pace.
+        """
+        rest: bytes | memoryview = data
+        while True:
+            sent = self._send_some(rest, MSG_MORE if more else 0)
+            if sent == len(rest):
+                return
+            rest = memoryview(rest)[sent:]
+            await self._writable(pace)
+
+    async def send_span(self, span: Span, pace: Pace) -> None:
+        """Send a part of a file from the page cache; raise Disconnected as `send` does.
+
+        A file that cannot be read to its end breaks the connection off: the head has promised its
+        length, and anything else would pass for a whole file.
+        """
+        offset, end = span.offset, span.offset + span.length
+        while offset < end:
+            offset += self._sendfile_some(span, offset, min(end - offset, SENDFILE_TURN))
+            if offset < end:
+                await self._writable(pace)
+
+    async def linger(self) -> None:
+        """Tell the client that nothing more comes, and drop what it still sends, within bounds."""
+        try:
+            self._socket.shutdown(SHUT_WR)
+        except OSError as error:
+            raise Disconnected from error
+        deadline = self._loop.now + LINGER_SECONDS
+        dropped = 0
+        while dropped < LINGER_BYTES:
+            await self.readable(deadline)
+            data = self.receive(PIECE)
+            if data == b"":
+                return
+            dropped += len(data or b"")
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._loop.forget(self._descriptor)
+        self._socket.close()
+
+    def _send_some(self, data: bytes | memoryview, flags: int) -> int:
+        try:
+            sent = self._socket.send(data, flags)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise Disconnected from error
+        self.accepted += sent
+        return sent
+
+    def _sendfile_some(self, span: Span, offset: int, count: int) -> int:
+        try:
+            sent = os.sendfile(self._descriptor, span.source.fileno(), offset, count)
+        except BlockingIOError:
+            return 0
+        except ConnectionError as error:
+            raise Disconnected from error
+        except OSError as error:
+            logger.error("a file cannot be read on: {}", error)
+            raise Disconnected from error
+        if sent == 0:
+            logger.error("a file is shorter than it was when its download began")
+            raise Disconnected
+        self.accepted += sent
+        return sent
+
+    async def _writable(self, pace: Pace) -> None:
+        """Wait until the kernel takes more; raise Disconnected at a client that stops reading.
+
+        The kernel calls a socket writable when a third of its buffer is free, which at a slow
+        client takes far longer than the grace between two bytes. So what counts as moved is what
+        has left the buffer (SIOCOUTQ, tcp(7)), and a wait goes on for as long as that grows.
+        """
+        while True:
+            begun = self._loop.now
+            pace.moved = self.accepted - self._unsent()
+            try:
+                await writable(self._descriptor, pace.deadline(begun))
+            except DeadlineExpired:
+                if self.accepted - self._unsent() <= pace.moved:
+                    raise Disconnected from None
+            else:
+                return
+            finally:
+                pace.waited += self._loop.now - begun
+            if pace.deadline(self._loop.now) <= self._loop.now:
+                raise Disconnected
+
+    def _unsent(self) -> int:
+        (queued,) = _INT.unpack(ioctl(self._descriptor, TIOCOUTQ, bytes(_INT.size)))
+        return int(queued)
