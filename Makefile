@@ -1,0 +1,52 @@
+# The two commands that matter: `make start` and `make test`. Everything they need is set up first.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: help start stop restart status test test-big lint types check clean
+
+help:
+	@echo "make start    set up, start the daemon on port 9000 and say how to talk to it"
+	@echo "make stop     stop it"
+	@echo "make test     set up, run the whole test suite"
+	@echo "make check    ruff, mypy --strict, and the tests"
+	@echo "make test-big what moves gigabytes through the daemon"
+	@echo "make clean    remove what the commands above have made, but no stored file"
+
+start: $(READY)
+	@$(RUN) main.py start $(ARGS)
+
+stop restart status: $(READY)
+	@$(RUN) main.py $@ $(ARGS)
+
+test: $(READY)
+	$(RUN) -m pytest -m "not big" $(ARGS)
+
+test-big: $(READY)
+	$(RUN) -m pytest -m big $(ARGS)
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: $(READY)
+	$(RUN) -m mypy
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian keeps the part of Python that makes virtual environments in a package of its own.
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; } || { \
+	  echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -1,0 +1,231 @@
+"""The commands, most of which act on a daemon that runs already."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from httpd import config
+from httpd.config import BadOption, Settings
+from httpd.process import daemon, proc
+from httpd.process.daemon import Parts
+from httpd.process.listeners import url
+from httpd.process.pidfile import AlreadyRunning, read_options, read_pid
+from httpd.process.readiness import NotReady
+
+# Exit codes: those of argparse and, for status, of the Linux Standard Base (LSB 5.0, 22.2).
+FAILED, WRONG_OPTION, NOT_RUNNING = 1, 2, 3
+INTERRUPTED = 128 + signal.SIGINT  # as a shell counts it
+# Beyond the drain timeout: the master kills what is late, and then tidies up.
+PATIENCE_SECONDS = 5.0
+KILLED_SECONDS = 5.0  # until the kernel has taken apart what was killed, in mid-write perhaps
+
+
+class Call(NamedTuple):
+    """What the user has asked for."""
+
+    argv: Sequence[str]
+    home: Path
+    settings: Settings
+    parts: Callable[[], Parts]  # imported only where a daemon is made: the others answer sooner
+
+
+class Running(NamedTuple):
+    """A daemon that runs."""
+
+    pid: int
+    settings: Settings  # its own, whatever the caller's are
+
+
+def main(argv: Sequence[str], home: Path, parts: Callable[[], Parts] | None = None) -> int:
+    """Obey a command line; return the exit code. `home`: the folder of main.py."""
+    try:
+        command, settings = config.read(argv, home)
+        return COMMANDS[command](Call(argv, home, settings, parts or _own_parts))
+    except BadOption as error:
+        return _complain(str(error), WRONG_OPTION)
+    except (AlreadyRunning, NotReady) as error:
+        return _complain(str(error), FAILED)
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{what}{error.strerror or error}", FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def start(call: Call) -> int:
+    """Start the daemon; it serves when this returns."""
+    daemon.start(call.settings, call.parts())
+    return 0
+
+
+def run(call: Call) -> int:
+    """Be the daemon, in the foreground."""
+    return daemon.run(call.settings, call.parts())
+
+
+def stop(call: Call) -> int:
+    """Stop the daemon; its last process is gone when this returns."""
+    running = _find(call)
+    if running is None:
+        # What was wanted is so already, as for any service (LSB 5.0, 22.2).
+        print("nothing runs")
+    else:
+        _end(running)
+    return 0
+
+
+def restart(call: Call) -> int:
+    """Stop the daemon if it runs, start it with the options it had and with those given now."""
+    settings, parts = call.settings, call.parts()
+    running = _find(call)
+    if running is not None:
+        # Read before anything is stopped: a slip in an option must not cost the daemon.
+        _, settings = config.read([*running.settings.flags(), *call.argv], call.home, ())
+        _end(running)
+    daemon.start(settings, parts)
+    return 0
+
+
+def reload(call: Call) -> int:
+    """Ask the daemon for fresh workers; the log tells how it goes."""
+    running = _find(call)
+    if running is None:
+        return _complain("nothing runs", FAILED)
+    os.kill(running.pid, signal.SIGHUP)
+    print(f"filestored reloads, pid {running.pid}")
+    return 0
+
+
+def get_pid(call: Call) -> int:
+    """Print the master's pid and nothing else."""
+    pid = read_pid(call.settings.pidfile)
+    if pid is None:
+        return _complain("nothing runs", FAILED)
+    print(pid)
+    return 0
+
+
+def status(call: Call) -> int:
+    """Tell a person about the daemon."""
+    running = _find(call)
+    if running is None:
+        print("nothing runs")
+        return NOT_RUNNING
+    pid, settings = running
+    workers = sorted(proc.children(pid))
+    print(f"filestored {config.VERSION} runs, pid {pid}")
+    print(f"  address  {url(settings)}")
+    print(f"  workers  {len(workers)} ({' '.join(map(str, workers))})")
+    print(f"  uptime   {_duration(proc.age(pid))}")
+    print(f"  store    {settings.store}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Call], int]] = {
+    "start": start,
+    "stop": stop,
+    "restart": restart,
+    "reload": reload,
+    "status": status,
+    "get_pid": get_pid,
+    "run": run,
+}
+
+
+def _own_parts() -> Parts:
+    from httpd.process.worker import run_worker
+    from httpd.storage.local import LocalStorage
+
+    def open_storage(settings: Settings) -> LocalStorage:
+        durable = settings.durability == "full"
+        return LocalStorage(settings.store, settings.hash, durable=durable)
+
+    return Parts(run_worker, open_storage)
+
+
+def _find(call: Call) -> Running | None:
+    """Return the daemon that the pidfile tells of, if it runs. Raises OSError."""
+    pid = read_pid(call.settings.pidfile)
+    if pid is None:
+        return None
+    settings = call.settings
+    # The flags may be another user's, or another version's: then the caller's are the best guess.
+    with suppress(OSError, ValueError, BadOption, SystemExit):
+        _, settings = config.read(read_options(call.settings.pidfile), call.home, ())
+    return Running(pid, settings)
+
+
+def _end(running: Running) -> None:
+    """Stop a daemon, and its last process with it, by force where it takes too long.
+
+    Waits on descriptors of processes (pidfd_open(2)): no pid is mistaken for the next process
+    that gets it, and a zombie, which PID 1 may be slow to reap, counts as gone.
+    """
+    pid = running.pid
+    patience = running.settings.drain_timeout + PATIENCE_SECONDS
+    with ExitStack() as opened:
+        watched = _watch([pid, *proc.children(pid)], opened)
+        with suppress(KeyError, ProcessLookupError):  # it may have gone by itself
+            signal.pidfd_send_signal(watched[pid], signal.SIGTERM)
+        if _all_gone(watched.values(), patience):
+            print(f"filestored stopped, pid {pid}")
+            return
+        # The master first, so that it replaces nobody; its youngest workers are not in our list.
+        late = watched | _watch(proc.children(pid), opened)
+        for descriptor in late.values():
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        if not _all_gone(late.values(), KILLED_SECONDS):
+            raise NotReady(f"cannot be stopped, not even by force: pid {pid}")
+        print(f"filestored was killed after {patience:.0f} s, pid {pid}")
+
+
+def _watch(pids: Iterable[int], opened: ExitStack) -> dict[int, int]:
+    """Open a descriptor for every process of these that is still there."""
+    watched = {}
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            watched[pid] = os.pidfd_open(pid)
+            opened.callback(os.close, watched[pid])
+    return watched
+
+
+def _all_gone(descriptors: Iterable[int], timeout: float) -> bool:
+    """Wait until every process has ended; tell whether that came to pass in time."""
+    deadline = time.monotonic() + timeout
+    poll = select.poll()
+    alive = set(descriptors)
+    for descriptor in alive:
+        poll.register(descriptor, select.POLLIN)
+    while alive:
+        ended = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        if not ended:
+            return False
+        for descriptor, _ in ended:
+            poll.unregister(descriptor)
+            alive.discard(descriptor)
+    return True
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as a person says them, in the two largest units."""
+    minutes, s = divmod(int(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    parts = [(days, "d"), (h, "h"), (m, "min"), (s, "s")]
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2])
+
+
+def _complain(reason: str, code: int) -> int:
+    print(f"filestored: {reason}", file=sys.stderr)
+    return code
