@@ -36,7 +36,7 @@ class NotFound(Exception):
     """The storage has no blob of that digest."""
 
     def __init__(self, digest: Digest) -> None:
-        super().__init__(f"no blob {digest.hex}")
+        super().__init__(f"there is no file with the hash {digest.hex}")
         self.digest = digest
 
 
@@ -44,7 +44,7 @@ class Collision(Exception):
     """Other bytes are stored under that digest; they stay as they were."""
 
     def __init__(self, digest: Digest) -> None:
-        super().__init__(f"other bytes have the digest {digest.hex}")
+        super().__init__(f"other content has the hash {digest.hex} already")
         self.digest = digest
 
 
