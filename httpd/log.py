@@ -11,7 +11,6 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import Protocol
 
 from loguru import logger
@@ -40,7 +39,11 @@ class Output(Protocol):
 
 
 class LogFile:
-    """A file that several processes and threads append to, and that one of them rotates."""
+    """A file that several processes append to, and that one of them rotates.
+
+    Within a process one thread writes at a time: loguru sees to that for its sinks, and the lines
+    of requests all come from the loop.
+    """
 
     def __init__(self, path: Path, limit: int = ROTATE_BYTES, keep: int = KEEP) -> None:
         """Take the path, the size in bytes to rotate at, and the number of old files to keep."""
@@ -48,33 +51,31 @@ class LogFile:
         self._limit = limit
         self._keep = keep
         self._descriptor = -1
+        self._reopen = False
         self._lost = 0  # writes since the last one that succeeded
-        self._lock = Lock()
 
     def write(self, text: str) -> None:
         """Append lines by one call of write, so that those of other processes stay whole as well.
 
         What cannot be written is dropped: a full disk must not stop the daemon.
         """
-        with self._lock:
-            if self._lost:
-                text = f"({self._lost} writes to this log were lost)\n{text}"
-            data = text.encode(errors="backslashreplace")
-            try:
-                self._make_room(len(data))
-                written = os.write(self._descriptor, data)
-            except OSError as error:
-                self._complain(str(error))
-                return
-            if written == len(data):
-                self._lost = 0
-            else:
-                self._complain("the last line was cut short")
+        if self._lost:
+            text = f"({self._lost} writes to this log were lost)\n{text}"
+        data = text.encode(errors="backslashreplace")
+        try:
+            self._make_room(len(data))
+            written = os.write(self._descriptor, data)
+        except OSError as error:
+            self._complain(str(error))
+            return
+        if written == len(data):
+            self._lost = 0
+        else:
+            self._complain("the last line was cut short")
 
     def reopen(self) -> None:
-        """Close the file; the next write opens what is there by that name then."""
-        with self._lock:
-            self._close()
+        """Let the next write open what is there by that name then; any thread may call it."""
+        self._reopen = True
 
     def _make_room(self, length: int) -> None:
         """See to it that the descriptor is the named file's and that the file is not full."""
@@ -86,6 +87,8 @@ class LogFile:
 
     def _current(self) -> os.stat_result:
         """Return the named file's status, opened anew if it was moved away or removed."""
+        if self._reopen:
+            self._close()
         with suppress(FileNotFoundError):
             named = os.stat(self._path, follow_symlinks=False)
             if self._descriptor >= 0 and os.path.samestat(named, os.fstat(self._descriptor)):
@@ -120,6 +123,7 @@ class LogFile:
             StandardError().write(f"filestored: {self._path} cannot be written: {reason}\n")
 
     def _close(self) -> None:
+        self._reopen = False
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -31,7 +31,7 @@ KILLED_SECONDS = 5.0  # until the kernel has taken apart what was killed, in mid
 class Call(NamedTuple):
     """What the user has asked for."""
 
-    argv: Sequence[str]
+    words: Sequence[str]  # the command line
     home: Path
     settings: Settings
     parts: Callable[[], Parts]  # imported only where a daemon is made: the others answer sooner
@@ -88,7 +88,7 @@ def restart(call: Call) -> int:
     running = _find(call)
     if running is not None:
         # Read before anything is stopped: a slip in an option must not cost the daemon.
-        _, settings = config.read([*running.settings.flags(), *call.argv], call.home, ())
+        _, settings = config.read([*running.settings.flags(), *call.words], call.home, ())
         _end(running)
     daemon.start(settings, parts)
     return 0

@@ -1,0 +1,352 @@
+"""The master's work, seen from outside: real forks, real signals, workers of a few lines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from daemons import until
+from stubs import StubDaemon
+
+from httpd import config
+from httpd.process import proc
+from httpd.process.master import Master
+from httpd.process.pidfile import PidFile
+from httpd.process.readiness import Pipe
+
+
+def test_as_many_workers_as_asked_for_serve(daemon: StubDaemon) -> None:
+    daemon.start("--workers=3")
+    workers = daemon.workers()
+    assert len(workers) == 3
+    assert daemon.ask() in workers
+
+
+def test_every_worker_serves(daemon: StubDaemon) -> None:
+    daemon.start()
+    busy = daemon.ask_slowly()
+    (free,) = {daemon.ask() for _ in range(5)}
+    assert {free, int(busy.answer())} == daemon.workers()
+
+
+def test_killed_worker_is_replaced_and_swept_after(daemon: StubDaemon) -> None:
+    daemon.start()
+    before, sweeps = daemon.workers(), daemon.sweeps()
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    assert daemon.ask() != victim  # whoever is left serves at once
+    until(lambda: len(daemon.workers() - {victim}) == 2, "a new worker comes")
+    until(lambda: daemon.sweeps() == sweeps + 1, "the store is swept")
+    assert f"worker {victim} was killed by SIGKILL" in daemon.life_log()
+    assert daemon.command("get_pid").stdout == f"{daemon.pid}\n"
+
+
+def test_all_workers_killed_at_once_are_replaced(daemon: StubDaemon) -> None:
+    daemon.start()
+    before = daemon.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    assert daemon.ask() not in before
+    until(lambda: len(daemon.workers()) == 2)
+
+
+def test_workers_that_keep_dying_are_replaced_when_they_can_live_again(daemon: StubDaemon) -> None:
+    daemon.start()
+    daemon.order("crash")
+    os.kill(min(daemon.workers()), signal.SIGKILL)
+    until(lambda: daemon.life_log().count("exited with status 9") >= 3, "several attempts")
+    daemon.countermand("crash")
+    until(lambda: len(daemon.workers()) == 2)
+    assert daemon.ask()
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Master]:
+    """A master that does not run."""
+    _, settings = config.read(["--workers=2"], tmp_path, ())
+    master = Master(
+        settings, [], PidFile(tmp_path / "pid"), Pipe(-1), lambda *_: None, lambda: None
+    )
+    yield master
+    os.close(master._life_in)
+    os.close(master._life_out)
+
+
+def test_delays_double_up_to_a_bound_and_start_again(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    delays = []
+    for _ in range(8):
+        master._set_delay(settled=False)
+        master._set_delay(settled=False)  # died together with the one before: no further delay
+        delays.append(round(master._hire_at - now, 3))
+        now = master._hire_at
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+    master._set_delay(settled=True)
+    assert master._hire_at <= now
+    master._set_delay(settled=False)
+    assert master._hire_at - now == pytest.approx(0.1)
+
+
+# ---- TERM, INT and QUIT
+
+
+def test_term_lets_a_request_be_finished_and_lets_nobody_in(daemon: StubDaemon) -> None:
+    daemon.start()
+    slow = daemon.ask_slowly()
+    daemon.signal(signal.SIGTERM)
+    until(lambda: len(daemon.workers()) == 1, "the idle worker leaves")
+    with pytest.raises(ConnectionRefusedError):
+        until(lambda: daemon.connect().close(), "the listeners are closed")
+    assert daemon.command("start").returncode == 1  # not while the old one is still here
+    assert int(slow.answer()) > 0
+    until(daemon.gone)
+
+
+def test_second_term_hastens(daemon: StubDaemon) -> None:
+    daemon.start("--drain-timeout=86400")
+    slow = daemon.ask_slowly()
+    daemon.signal(signal.SIGTERM)
+    until(lambda: len(daemon.workers()) == 1)
+    daemon.signal(signal.SIGTERM)
+    until(daemon.gone)
+    assert slow.rest() == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_int_and_quit_stop_at_once(number: signal.Signals, daemon: StubDaemon) -> None:
+    daemon.start("--drain-timeout=86400")
+    slow = daemon.ask_slowly()
+    daemon.signal(number)
+    until(daemon.gone)
+    assert slow.rest() == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_worker_that_does_not_listen_is_killed(number: signal.Signals, daemon: StubDaemon) -> None:
+    daemon.shorten(master__QUIT_SECONDS=0.1)
+    daemon.order("deaf")
+    daemon.start("--drain-timeout=0")
+    daemon.signal(number)
+    until(daemon.gone)
+    assert daemon.life_log().count("is killed: it has not kept its deadline") == 2
+
+
+# ---- HUP
+
+
+def test_hup_brings_fresh_workers_without_a_failed_request(daemon: StubDaemon) -> None:
+    daemon.start()
+    old = daemon.workers()
+    slow = daemon.ask_slowly()
+    answers: list[int] = []
+    enough = threading.Event()
+
+    def client() -> None:
+        while not enough.is_set():
+            answers.append(daemon.ask())
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    try:
+        daemon.signal(signal.SIGHUP)
+        until(lambda: answers and answers[-1] not in old, "a fresh worker answers")
+        until(lambda: len(daemon.workers()) == 3, "the old one that is idle leaves")
+    finally:
+        enough.set()
+        thread.join()
+    assert int(slow.answer()) in old
+    until(lambda: len(daemon.workers()) == 2)
+    assert not daemon.workers() & old
+    assert daemon.pid == int(daemon.command("get_pid").stdout)
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [("fail", "RuntimeError: told to fail"), ("die", "exited with status 7 before it was ready")],
+)
+def test_hup_keeps_the_old_workers_where_fresh_ones_fail(
+    order: str, reason: str, daemon: StubDaemon
+) -> None:
+    daemon.start()
+    old = daemon.workers()
+    daemon.order(order)
+    daemon.signal(signal.SIGHUP)
+    until(lambda: "the reload failed, the old workers go on" in daemon.life_log())
+    until(lambda: daemon.workers() == old)
+    assert daemon.ask() in old
+    assert reason in daemon.life_log()
+
+
+def test_fresh_worker_that_never_comes_up_is_given_up(daemon: StubDaemon) -> None:
+    daemon.shorten(master__START_SECONDS=0.5, master__QUIT_SECONDS=0.1)
+    daemon.start()
+    old = daemon.workers()
+    daemon.order("hang")
+    daemon.signal(signal.SIGHUP)
+    until(lambda: "the old workers go on: no worker came up within" in daemon.life_log())
+    until(lambda: daemon.workers() == old)
+
+
+def test_second_hup_during_the_first_is_refused(daemon: StubDaemon) -> None:
+    daemon.start()
+    old = daemon.workers()
+    daemon.order("hang")
+    daemon.signal(signal.SIGHUP)
+    until(lambda: len(daemon.workers()) == 4)
+    daemon.signal(signal.SIGHUP)
+    until(lambda: "no reload: another start or stop is under way" in daemon.life_log())
+    daemon.countermand("hang")
+    until(lambda: not daemon.workers() & old)
+    assert len(daemon.workers()) == 2
+
+
+def test_worker_that_dies_during_a_reload_is_replaced(daemon: StubDaemon) -> None:
+    daemon.start()
+    old = daemon.workers()
+    daemon.order("hang")
+    daemon.signal(signal.SIGHUP)
+    until(lambda: len(daemon.workers()) == 4)
+    os.kill(min(old), signal.SIGKILL)
+    until(lambda: len(daemon.workers() - {min(old)}) == 4)
+    daemon.countermand("hang")
+    until(lambda: daemon.life_log().count("2 workers serve") == 2)
+    until(lambda: len(daemon.workers()) == 2)
+
+
+# ---- USR1
+
+
+def test_usr1_reopens_the_logs_of_all_processes(daemon: StubDaemon) -> None:
+    daemon.start()
+    log = daemon.logs / "filestored.log"
+    log.rename(daemon.logs / "moved")
+    daemon.signal(signal.SIGUSR1)
+    lines = ["log files reopened", *(f"worker {pid} reopens" for pid in daemon.workers())]
+    until(lambda: all(line in daemon.life_log() for line in lines), "new lines in a new file")
+
+
+def test_signals_to_a_starting_worker_wait_for_its_handlers(daemon: StubDaemon) -> None:
+    daemon.start()
+    daemon.order("hang")
+    daemon.signal(signal.SIGHUP)
+    fresh = until(lambda: len(daemon.workers()) == 4 and daemon.workers())
+    daemon.signal(signal.SIGUSR1)
+    until(lambda: "log files reopened" in daemon.life_log())
+    daemon.countermand("hang")
+    until(lambda: len(daemon.workers()) == 2)
+    assert daemon.workers() < fresh
+    assert "SIGUSR1" not in daemon.life_log()  # its default action would have been to kill
+
+
+# ---- the start
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        ("fail", "RuntimeError: told to fail"),
+        ("die", "exited with status 7 before it was ready"),
+        ("hang", "no worker came up within 0 s"),
+        ("no-fork", "no process can be made for a worker"),
+    ],
+)
+def test_start_fails_with_the_reason(order: str, reason: str, daemon: StubDaemon) -> None:
+    daemon.shorten(master__START_SECONDS=0.2, master__QUIT_SECONDS=0.1)
+    daemon.order(order)
+    done = daemon.command("start")
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert done.stdout == ""
+    assert daemon.gone()  # all of it, before the shell goes on
+    assert not daemon.pidfile.exists()
+    assert "the start failed" in daemon.life_log()
+
+
+def test_term_during_the_start(daemon: StubDaemon) -> None:
+    daemon.shorten(master__QUIT_SECONDS=0.1)
+    daemon.order("hang")
+    with subprocess.Popen(
+        daemon.line("start", "--drain-timeout=0"),
+        env=daemon.env,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as launcher:
+        until(lambda: daemon.life_log().count("forked") == 2)
+        os.kill(int(daemon.pidfile.read_text()), signal.SIGTERM)
+        _, told = launcher.communicate()
+    # It may have come up before the signal came.
+    assert (launcher.returncode, told) in [
+        (1, "filestored: stopped before it was ready\n"),
+        (0, ""),
+    ]
+    until(daemon.gone)
+
+
+def ignore(*numbers: signal.Signals) -> Callable[[], None]:
+    def in_child() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    return in_child
+
+
+def test_signals_that_the_shell_had_ignored_count(daemon: StubDaemon) -> None:
+    done = subprocess.run(
+        daemon.line("start"), env=daemon.env, text=True, capture_output=True, check=True,
+        preexec_fn=ignore(signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGTERM),
+    )  # fmt: skip
+    daemon.note(done.stdout)
+    before = daemon.workers()
+    os.kill(min(before), signal.SIGKILL)
+    until(lambda: len(daemon.workers() - {min(before)}) == 2)
+    daemon.signal(signal.SIGINT)
+    until(daemon.gone)
+
+
+# ---- the death of the master
+
+
+def test_workers_leave_a_master_that_was_killed_and_the_next_start_works(
+    daemon: StubDaemon,
+) -> None:
+    daemon.start()
+    workers = daemon.workers()
+    daemon.signal(signal.SIGKILL)
+    daemon.start()  # at once, on the same port
+    assert daemon.ask() in daemon.workers()
+    until(lambda: not any(proc.stat(pid) for pid in workers), "the orphans leave")
+
+
+def test_worker_keeps_nothing_of_the_masters(daemon: StubDaemon) -> None:
+    daemon.start()
+    before = daemon.workers()
+    os.kill(min(before), signal.SIGKILL)  # the next one is forked beside a worker that is ready
+    until(lambda: len(daemon.workers() - {min(before)}) == 2 and daemon.ask())
+    master = descriptors(daemon.pid)
+    (life_line,) = {target for target in master if target.startswith("pipe:")}
+    assert str(daemon.pidfile) in master
+    for worker in daemon.workers():
+        held = descriptors(worker)
+        assert str(daemon.pidfile) not in held
+        assert life_line in held
+        assert modes(worker, life_line) == {os.O_RDONLY}
+
+
+def descriptors(pid: int) -> list[str]:
+    """Return what the process has open."""
+    return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def modes(pid: int, target: str) -> set[int]:
+    """Return the ways in which the process has it open."""
+    entries = [e for e in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(e) == target]
+    texts = [Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text() for entry in entries]
+    return {int(text.split()[3], 8) & os.O_ACCMODE for text in texts}
