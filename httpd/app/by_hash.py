@@ -104,8 +104,8 @@ def _refuse_unsupported(request: Request) -> None:
 
 def _name_of(request: Request) -> str | None:
     """Return the name of a raw body: the path's, or that of Content-Disposition."""
-    name = request.path[1:] or filename_of(request.fields.get("content-disposition"))
-    return safe_name(name) if name else None
+    name = request.path[1:] or filename_of(request.fields.get("content-disposition")) or ""
+    return safe_name(name) or None
 
 
 def _receipt(request: Request, stored: list[Stored], names: list[str | None]) -> Response:

@@ -46,7 +46,8 @@ def _respond(
         return Response(304, validators)
     if status == 412:
         raise Refusal(412, "a precondition of the request does not hold")
-    kind = UNKNOWN if name is None else type_of(safe_name(name))
+    name = safe_name(name or "")
+    kind = type_of(name) if name else UNKNOWN
     fields = [*validators, ("Accept-Ranges", "bytes"), *_for_browsers(kind, name)]
     ranges = None
     value = request.fields.get("range")
@@ -58,11 +59,11 @@ def _respond(
     return _partial(blob, ranges, with_charset(kind), fields)
 
 
-def _for_browsers(kind: str, name: str | None) -> list[tuple[str, str]]:
+def _for_browsers(kind: str, name: str) -> list[tuple[str, str]]:
     """Return what keeps a browser from taking a stranger's file for a part of the site."""
     fields = [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox")]
-    if name is not None:
-        disposition = render_disposition(disposition_of(kind), safe_name(name))
+    if name:
+        disposition = render_disposition(disposition_of(kind), name)
         fields.append(("Content-Disposition", disposition))
     return fields
 

@@ -44,7 +44,7 @@ def is_form(request: Request) -> bool:
 class Form:
     """Iterates over the events of a form as it arrives; raises Refusal 400 or 413.
 
-    The grammar is the `multipart` package's, whose push parser is strict, bounded and without I/O.
+    The grammar is the `multipart` package's, whose push parser is bounded and without I/O.
     """
 
     def __init__(self, request: Request, content: AsyncIterator[bytes]) -> None:
@@ -55,7 +55,9 @@ class Form:
                 options.get("boundary", ""),
                 max_header_size=MOST_HEADER_BYTES,
                 max_segment_count=MOST_PARTS,
-                strict=True,
+                # Its strict mode refuses text before and after the parts (RFC 2046 section 5.1.1)
+                # or not, depending on how the bytes happened to be split.
+                strict=False,
             )
         except MultipartError as error:
             raise Refusal(400, f"malformed form: {error}") from error

@@ -46,6 +46,11 @@ class Intake:
         while self._jobs:
             await self._jobs.popleft()
 
+    async def put_away(self) -> None:
+        """After `settle`, work off the rest too, so that it is not held while other files come."""
+        await in_pool(self._staged.hash_batch)
+        await in_pool(self._staged.write_batch)
+
     async def publish(self, expected: list[Digest]) -> Stored:
         """Store the content, durably; raise what `Staged.publish` raises."""
         return await in_pool(self._staged.publish, expected)
@@ -107,7 +112,9 @@ class Upload:
         content = CheckedContent(request.body, self._expected.content)
         async for event in Form(request, content):
             if isinstance(event, FileBegins):
-                intake = self._begin(safe_name(event.name), [])
+                if self.intakes:
+                    await self.intakes[-1].put_away()
+                intake = self._begin(safe_name(event.name) or None, [])
             elif event is None:
                 await intake.settle()
             else:

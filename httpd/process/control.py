@@ -141,12 +141,7 @@ COMMANDS: dict[str, Callable[[Call], int]] = {
 
 
 def _own_parts() -> Parts:
-    from httpd.process.worker import run_worker
-    from httpd.storage.local import LocalStorage
-
-    def open_storage(settings: Settings) -> LocalStorage:
-        durable = settings.durability == "full"
-        return LocalStorage(settings.store, settings.hash, durable=durable)
+    from httpd.process.worker import open_storage, run_worker
 
     return Parts(run_worker, open_storage)
 

@@ -30,7 +30,7 @@ class Worker:
         """Take the settings, and the listening sockets that all workers share."""
         self._settings = settings
         self._loop = Loop(settings.threads)
-        storage = LocalStorage(settings.store, settings.hash, durable=settings.durability == "full")
+        storage = open_storage(settings)
         application = Application(storage, settings.hash, lambda: self._server.draining)
         self._server = Server(listeners, application, settings, self._loop)
         # Every signal that a worker obeys, and what it does on it.
@@ -86,6 +86,12 @@ class Worker:
         await pause(deadline)
         logger.warning("{} connections are cut off", len(self._server.connections))
         self._loop.stop()
+
+
+def open_storage(settings: Settings) -> LocalStorage:
+    """Return the store that the settings name. Raises OSError."""
+    durable = settings.durability == "full"
+    return LocalStorage(settings.store, settings.hash, durable=durable)
 
 
 def run_worker(

@@ -107,9 +107,18 @@ class LengthDecoder:
         Once `finished`, what is left in the buffer belongs to the next request.
         """
         piece = _take(buffer, self.remaining)
-        self.remaining -= len(piece)
-        self.finished = self.remaining == 0
+        self.pass_by(len(piece))
         return piece or None
+
+    @property
+    def due(self) -> int:
+        """The bytes of plain content that come next, with no framing in between."""
+        return self.remaining
+
+    def pass_by(self, size: int) -> None:
+        """Count `size` bytes, at most what is due, that were received without the buffer."""
+        self.remaining -= size
+        self.finished = self.remaining == 0
 
 
 class ChunkedDecoder:
@@ -138,6 +147,17 @@ class ChunkedDecoder:
         """The bytes of content still to come: unknown before the end."""
         return 0 if self.finished else None
 
+    @property
+    def due(self) -> int:
+        """The bytes of plain content that come next: the rest of the present chunk."""
+        return self._chunk
+
+    def pass_by(self, size: int) -> None:
+        """Count `size` bytes, at most what is due, that were received without the buffer."""
+        self._chunk -= size
+        if self._chunk == 0:
+            self._next = ChunkedDecoder._take_end_of_data
+
     def decode(self, buffer: bytearray) -> bytes | None:
         """Take the content of all chunks in `buffer` as one piece; None: more is needed."""
         pieces: list[bytes] = []
@@ -163,9 +183,7 @@ class ChunkedDecoder:
     def _take_data(self, buffer: bytearray, pieces: list[bytes]) -> bool:
         piece = _take(buffer, self._chunk)
         pieces.append(piece)
-        self._chunk -= len(piece)
-        if self._chunk == 0:
-            self._next = ChunkedDecoder._take_end_of_data
+        self.pass_by(len(piece))
         return True
 
     def _take_end_of_data(self, buffer: bytearray, _pieces: list[bytes]) -> bool:

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from httpd.server.transport import Transport
 
 
+# Plain content of at least this size is received as a piece of its own. By way of the buffer every
+# byte is copied twice more.
+DIRECT = 16 * 1024
+# One receive where there is framing in between. A hostile client can put a chunk into every six
+# bytes, and what one receive brings is decoded in one go, while all others wait.
+FRAMED = 64 * 1024
+
+
 class Decoder(Protocol):
     """Takes the content out of its framing; see `httpd.protocol.framing`."""
 
@@ -27,8 +35,15 @@ class Decoder(Protocol):
     def remaining(self) -> int | None:
         """The bytes of content that are known to come, None when chunked."""
 
+    @property
+    def due(self) -> int:
+        """The bytes of plain content that come next, with no framing in between."""
+
     def decode(self, buffer: bytearray) -> bytes | None:
         """Take the next piece of content off the front of `buffer`; None: more is needed."""
+
+    def pass_by(self, size: int) -> None:
+        """Count `size` bytes, at most what is due, that were received without the buffer."""
 
 
 class ReceivedBody:
@@ -111,27 +126,37 @@ class ReceivedBody:
         if (self._decoder.length or 0) > self._limit:
             raise self._too_large()
         while not self._decoder.finished:
-            piece = self._decoder.decode(self._buffer)
+            piece = self._decoder.decode(self._buffer) or await self._more()
             if piece:
                 self.received += len(piece)
                 if self.received > self._limit:
                     raise self._too_large()
                 return piece
-            if not self._decoder.finished:
-                await self._more()
         return None
 
-    async def _more(self) -> None:
+    async def _more(self) -> bytes | None:
+        """Receive more into the buffer; or, of what is plain content, return it as it comes."""
+        if self._decoder.finished:
+            return None
         if self._ask is not None and not self._buffer:
             await self._ask()
         self._ask = None
+        due = self._decoder.due
+        if self._buffer or due < DIRECT:
+            self._buffer += await self._receive(FRAMED)
+            return None
+        data = await self._receive(min(due, PIECE))
+        self._decoder.pass_by(len(data))
+        return data
+
+    async def _receive(self, size: int) -> bytes:
         try:
-            data = await self._transport.receive_at_pace(self._pace, PIECE)
+            data = await self._transport.receive_at_pace(self._pace, size)
         except DeadlineExpired:
             raise Refusal(408, "the content came too slowly", close=True) from None
         if not data:
             raise Refusal(400, "the connection ended within the content", close=True)
-        self._buffer += data
+        return data
 
     def _too_large(self) -> Refusal:
         return Refusal(413, f"the content is larger than the {self._limit} bytes taken here")
