@@ -65,6 +65,17 @@ class Stored(NamedTuple):
     created: bool
 
 
+class Sealed(NamedTuple):
+    """What is known of staged content before it is published: `size` in bytes.
+
+    `stamp` tells this copy of the bytes from any other that was or will be stored.
+    """
+
+    digest: Digest
+    size: int
+    stamp: int
+
+
 class Blob(Protocol):
     """An open blob: stays readable until it is closed, also when it is deleted meanwhile.
 
@@ -82,6 +93,10 @@ class Blob(Protocol):
     @property
     def stored_at(self) -> float:
         """When it was stored, in seconds since the epoch."""
+
+    @property
+    def stamp(self) -> int:
+        """What tells this copy of the bytes from another: that of `seal`, if it was sealed."""
 
     def fileno(self) -> int:
         """Return a descriptor of a regular file with the blob's bytes, valid until `close`."""
@@ -121,12 +136,20 @@ class Staged(Protocol):
     def write_batch(self) -> None:
         """Write the next batch of what is queued for it, if anything is. Raises OSError."""
 
-    def publish(self, expected: Collection[Digest] = ()) -> Stored:
+    def seal(self, expected: Collection[Digest] = ()) -> Sealed:
+        """Work off what is pending, and stamp the content; nothing is appended after that.
+
+        For who has to note what is about to be published. `expected` and what is raised: as for
+        `publish`.
+        """
+
+    def publish(self, expected: Collection[Digest] = (), *, keep: bool = False) -> Stored:
         """Work off what is pending, make the content durable and visible; the last step.
 
         `expected`: digests that the content must have, each of the storage's own algorithm or
         of one that was given to `stage`. Raises DigestMismatch, Collision, OSError, and
-        ValueError after `discard` or `publish`. Leaves nothing behind if it raises.
+        ValueError after `discard` or `publish`. Leaves nothing behind if it raises. With `keep`,
+        content that is there already stays staged as well, and may be published again.
         """
 
     def discard(self) -> None:

@@ -38,13 +38,14 @@ _NO_BLOB = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 class LocalBlob:
     """A blob in an open file, `contract.Blob`."""
 
-    __slots__ = ("_descriptor", "digest", "size", "stored_at")
+    __slots__ = ("_descriptor", "digest", "size", "stamp", "stored_at")
 
     def __init__(self, digest: Digest, descriptor: int, status: os.stat_result) -> None:
         """Take over `descriptor`, whose fstat(2) is `status`."""
         self.digest = digest
         self.size = status.st_size
         self.stored_at = status.st_mtime
+        self.stamp = status.st_mtime_ns
         self._descriptor = descriptor
 
     def fileno(self) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import Lock
 
-from httpd.storage.contract import DigestMismatch, Stored
+from httpd.storage.contract import DigestMismatch, Sealed, Stored
 from httpd.storage.digest import ALGORITHMS, Digest
 
 # The mode of a blob from its first byte, so that no later chmod(2) has to be flushed: a group may
@@ -155,20 +156,33 @@ class StagedFile:
         with self._writing:
             self._work_off(self._to_write, self._write)
 
-    def publish(self, expected: Collection[Digest] = ()) -> Stored:
+    def seal(self, expected: Collection[Digest] = ()) -> Sealed:
+        """Work off what is pending, and stamp the content by the time of its file.
+
+        The clock of utime(2) is exact to the nanosecond, and no two copies are made in the same;
+        a backup or a restore that keeps times keeps the stamp. Raises as `publish` does.
+        """
+        with self._discarded_on_failure():
+            digest = self._check(expected)
+            self._write_all()
+            with self._writing:
+                descriptor = self._open_file().descriptor
+                now = time.time_ns()
+                os.utime(descriptor, ns=(now, now))
+                return Sealed(digest, self.size, os.fstat(descriptor).st_mtime_ns)
+
+    def publish(self, expected: Collection[Digest] = (), *, keep: bool = False) -> Stored:
         """Work off what is pending, make the content durable and visible; the last step.
 
-        Raises DigestMismatch, Collision, OSError, and ValueError after `discard` or `publish`.
+        With `keep`, content that is there already stays staged. Raises DigestMismatch, Collision,
+        OSError, and ValueError after `discard` or `publish`.
         """
-        try:
-            self._raise_failure()
-            while self._to_hash:
-                self.hash_batch()
-            self._check(expected)
-            digest = self._digest(self._algorithm)
-            return Stored(digest, self.size, created=self._place(self, digest))
-        finally:
+        with self._discarded_on_failure():
+            digest = self._check(expected)
+            created = self._place(self, digest)
+        if created or not keep:
             self.discard()
+        return Stored(digest, self.size, created)
 
     def discard(self) -> None:
         """Give the content up and free what it holds. May be called again and after publish."""
@@ -193,8 +207,7 @@ class StagedFile:
 
     def complete(self) -> None:
         """Bring all bytes into the temporary file, and to disk if durable, for `place`."""
-        while self._to_write:
-            self.write_batch()
+        self._write_all()
         with self._writing:
             file = self._open_file()
             if self._durable:
@@ -247,14 +260,31 @@ class StagedFile:
         if self._failure is not None:
             raise self._failure
 
+    def _write_all(self) -> None:
+        while self._to_write:
+            self.write_batch()
+
+    @contextmanager
+    def _discarded_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.discard()
+            raise
+
     def _digest(self, algorithm: str) -> Digest:
         return Digest(algorithm, self._hashes[algorithm].hexdigest())
 
-    def _check(self, expected: Collection[Digest]) -> None:
+    def _check(self, expected: Collection[Digest]) -> Digest:
+        """Hash the rest; return the digest. Raises DigestMismatch."""
+        self._raise_failure()
+        while self._to_hash:
+            self.hash_batch()
         for digest in expected:
             actual = self._digest(digest.algorithm)
             if actual != digest:
                 raise DigestMismatch(digest, actual)
+        return self._digest(self._algorithm)
 
 
 def _take(queue: deque[bytes]) -> bytes:

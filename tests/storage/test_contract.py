@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from operator import methodcaller
 
 import pytest
@@ -189,6 +190,42 @@ def test_publishing_ends_the_staging(storage: Storage) -> None:
         staged.publish()
     staged.discard()
     assert download(storage, HELLO) == b"hello"
+
+
+def test_content_that_is_there_already_can_be_kept_staged(storage: Storage) -> None:
+    """For who has to find out, after a while, whether it is there still."""
+    upload(storage, b"hello")
+    staged = storage.stage()
+    staged.append(b"hello")
+    assert not staged.publish(keep=True).created
+    storage.delete(HELLO)
+    assert staged.publish(keep=True).created
+    with pytest.raises(ValueError, match="no longer"):
+        staged.publish()
+
+
+def test_a_stamp_tells_copies_of_the_same_bytes_apart(storage: Storage) -> None:
+    stamps = []
+    for _ in range(2):
+        staged = storage.stage()
+        staged.append(b"hello")
+        sealed = staged.seal([HELLO])
+        assert (sealed.digest, sealed.size) == (HELLO, 5)
+        staged.publish()
+        with closing(storage.open(HELLO)) as blob:
+            assert blob.stamp == sealed.stamp
+        storage.delete(HELLO)
+        stamps.append(sealed.stamp)
+    assert stamps[0] != stamps[1]
+
+
+def test_content_of_another_digest_cannot_be_sealed(storage: Storage) -> None:
+    staged = storage.stage()
+    staged.append(b"hollow")
+    with pytest.raises(DigestMismatch):
+        staged.seal([HELLO])
+    with pytest.raises(ValueError, match="no longer"):
+        staged.publish()
 
 
 def test_bytes_are_pending_until_both_hashed_and_written(storage: Storage) -> None:
