@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
+
+from tests.daemons import Daemon
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -120,6 +120,14 @@ class Daemon:
         folder = self.store / ".tmp"
         return os.listdir(folder) if folder.is_dir() else []
 
+    def memory(self, *, anew: bool = False) -> int:
+        """Return the bytes that its processes have had in memory at most, all added up.
+
+        It is the kernel's own high-water mark (VmHWM, proc(5)), which no peak can slip past; `anew`
+        begins it again at what is in memory now.
+        """
+        return sum(_peak_memory(pid, anew=anew) for pid in (self.pid, *self.workers()))
+
     def life_log(self) -> str:
         """Return what has been logged of its life-cycle."""
         file = self.logs / "filestored.log"
@@ -148,3 +156,11 @@ def _command_line(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def _peak_memory(pid: int, *, anew: bool) -> int:
+    if anew:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024

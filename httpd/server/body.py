@@ -53,8 +53,8 @@ class ReceivedBody:
     this is the back-pressure of an upload.
     """
 
-    __slots__ = ("_ask", "_broken", "_buffer", "_decoder", "_limit", "_pace", "_transport",
-                 "received")  # fmt: skip
+    __slots__ = ("_ask", "_broken", "_buffer", "_decoder", "_limit", "_pace", "_received",
+                 "_transport")  # fmt: skip
 
     def __init__(
         self,
@@ -75,9 +75,10 @@ class ReceivedBody:
         self._transport = transport
         self._pace = pace
         self._limit = limit
-        self._ask = ask
+        # Who has begun to send does not wait to be asked (RFC 9110 section 10.1.1).
+        self._ask = None if buffer else ask
         self._broken = False
-        self.received = 0  # bytes of content so far
+        self._received = 0  # bytes of content so far
 
     @property
     def length(self) -> int | None:
@@ -114,7 +115,10 @@ class ReceivedBody:
     async def __anext__(self) -> bytes:
         """Return the next piece; raise Refusal or Disconnected where none can come."""
         try:
+            self._check_size(self._decoder.length or 0)
             piece = await self._next()
+            self._received += len(piece or b"")
+            self._check_size(self._received)
         except (Refusal, Disconnected):
             self._broken = True
             raise
@@ -123,14 +127,9 @@ class ReceivedBody:
         return piece
 
     async def _next(self) -> bytes | None:
-        if (self._decoder.length or 0) > self._limit:
-            raise self._too_large()
         while not self._decoder.finished:
             piece = self._decoder.decode(self._buffer) or await self._more()
             if piece:
-                self.received += len(piece)
-                if self.received > self._limit:
-                    raise self._too_large()
                 return piece
         return None
 
@@ -138,9 +137,9 @@ class ReceivedBody:
         """Receive more into the buffer; or, of what is plain content, return it as it comes."""
         if self._decoder.finished:
             return None
-        if self._ask is not None and not self._buffer:
+        if self._ask is not None:
             await self._ask()
-        self._ask = None
+            self._ask = None
         due = self._decoder.due
         if self._buffer or due < DIRECT:
             self._buffer += await self._receive(FRAMED)
@@ -158,5 +157,6 @@ class ReceivedBody:
             raise Refusal(400, "the connection ended within the content", close=True)
         return data
 
-    def _too_large(self) -> Refusal:
-        return Refusal(413, f"the content is larger than the {self._limit} bytes taken here")
+    def _check_size(self, size: int) -> None:
+        if size > self._limit:
+            raise Refusal(413, f"the content is larger than the {self._limit} bytes taken here")

@@ -10,17 +10,29 @@ from httpd.protocol.render import http_date
 class Clock:
     """Rendering a date costs more than all the rest of a small response's head."""
 
-    __slots__ = ("_second", "date", "stamp")
+    __slots__ = ("_date", "_second", "_stamp")
 
     def __init__(self) -> None:
-        """Start at the present second."""
+        """Start with nothing rendered."""
         self._second = -1
-        self.tick()
+        self._date = self._stamp = ""
 
-    def tick(self) -> None:
-        """Render anew when the second has changed; called once a turn of the loop."""
+    @property
+    def date(self) -> str:
+        """The present second as the Date field has it (RFC 9110 section 6.6.1)."""
+        self._tick()
+        return self._date
+
+    @property
+    def stamp(self) -> str:
+        """The present second as the log of requests has it, in the local time zone."""
+        self._tick()
+        return self._stamp
+
+    def _tick(self) -> None:
+        # Asked for and not called once a turn of the loop: a turn may begin with an hour of sleep.
         second = int(time())
         if second != self._second:
             self._second = second
-            self.date = http_date(second)  # RFC 9110 section 6.6.1
-            self.stamp = strftime("%d/%b/%Y:%H:%M:%S %z", localtime(second))  # the log's
+            self._date = http_date(second)
+            self._stamp = strftime("%d/%b/%Y:%H:%M:%S %z", localtime(second))

@@ -35,8 +35,8 @@ class Connection:
     """Serves the requests of one client, one after the other (pipelined ones too)."""
 
     __slots__ = (
-        "_access", "_buffer", "_clock", "_closed", "_handle", "_idle", "_limits", "_loop", "_peer",
-        "_served", "_settings", "_transport", "draining", "task",
+        "_access", "_buffer", "_clock", "_closed", "_handle", "_idle", "_leaving", "_limits",
+        "_loop", "_peer", "_served", "_settings", "_transport", "draining", "task",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +63,8 @@ class Connection:
         self._buffer = bytearray()  # received and not yet consumed
         self._served = 0  # requests so far
         self._idle = False  # waits for the first byte of a request
-        self.draining = False
+        self._leaving = False  # waits for no request any more
+        self.draining = False  # announces with the next response that it is the last
         self.task: Task | None = None
 
     async def serve(self) -> None:
@@ -80,7 +81,9 @@ class Connection:
     def drain(self, *, now: bool) -> None:
         """Let the next response be the last one; `now` also ends the wait for a request."""
         self.draining = True
-        if now and self._idle and self.task is not None:
+        # A response that is on its way has announced nothing: the wait after it is the one to end.
+        self._leaving = self._leaving or now
+        if self._leaving and self._idle and self.task is not None:
             self._loop.hasten(self.task)
 
     async def _serve_one(self) -> bool:
@@ -96,6 +99,7 @@ class Connection:
             request = self._request(head, body, expects_continue=framing.expects_continue)
             response = await self._handle(request)
         except Refusal as refusal:
+            self.draining = self.draining or refusal.close
             response = _refused(refusal, head)
         except (Disconnected, DeadlineExpired):
             raise
@@ -108,10 +112,8 @@ class Connection:
 
     async def _await_request(self) -> bool:
         """Wait for the first byte of a request; tell whether it has come."""
-        settings = self._settings
-        seconds = settings.idle_timeout if self._served else settings.head_timeout
         self._idle = True
-        deadline = self._loop.now + seconds
+        deadline = self._loop.now + self._patience()
         data = late = None
         while data is None and not late:
             try:
@@ -123,6 +125,12 @@ class Connection:
             data = self._take_in()
         self._idle = False
         return bool(data)
+
+    def _patience(self) -> float:
+        """Return the seconds that the wait for a request may take."""
+        if self._leaving:
+            return 0
+        return self._settings.idle_timeout if self._served else self._settings.head_timeout
 
     def _take_in(self) -> bytes | None:
         data = self._transport.receive(self._settings.buffer)
@@ -136,7 +144,7 @@ class Connection:
             except DeadlineExpired:
                 raise Refusal(408, "the head of the request took too long") from None
             if self._take_in() == b"":
-                if not self._buffer:
+                if not self._buffer.strip(b"\r\n"):  # empty lines, and no request behind them
                     raise Disconnected
                 raise Refusal(400, "the connection ended within the head of the request")
         return head
@@ -172,9 +180,9 @@ class Connection:
             and body is not None
             and body.skippable(SKIP_BYTES)
         )
-        lead = self._lead(response, head, keep=keep)
-        before = self._transport.accepted
+        lead, before = b"", self._transport.accepted
         try:
+            lead = self._lead(response, head, keep=keep)
             await self._send(lead, response, head)
         finally:
             size = max(0, self._transport.accepted - before - len(lead))
@@ -183,7 +191,8 @@ class Connection:
                 response.release()
         if keep and body is not None:
             return await body.skip()
-        if body is None or not body.finished:
+        # To close on bytes that nobody has read resets the connection (RFC 9112 section 9.6).
+        if body is None or not body.finished or self._buffer or self._take_in():
             await self._transport.linger()
         return False
 
@@ -205,7 +214,7 @@ class Connection:
         if isinstance(content, bytes):
             await send(lead + content, pace)
             return
-        await send(lead, pace, more=True)
+        await send(lead, pace, more=response.length > 0)
         for part in content:
             if isinstance(part, Span):
                 await self._transport.send_span(part, pace)

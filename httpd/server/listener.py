@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # A burst of connects is taken in a few turns, and the clients already here get theirs in between.
 ACCEPTS_A_TURN = 64
+# A drain takes all that wait; no queue is longer, as --listen ends there.
+ACCEPTS_AT_THE_END = 65535
 # Out of descriptors or memory: nothing gets better by trying at once again.
 SHORTAGE = {EMFILE, ENFILE, ENOBUFS, ENOMEM}
 SHORTAGE_SECONDS = 0.25
@@ -50,8 +52,7 @@ class Server:
 
     def start(self) -> None:
         """Begin to accept."""
-        # The clock ticks after the lines of a turn are out: both belong to the same second.
-        self._loop.after_turn += [self._access.flush, self._clock.tick]
+        self._loop.after_turn.append(self._access.flush)
         for listener in self._listeners:
             if listener.family != AF_UNIX:
                 # Inherited by what is accepted (tcp(7)). Every response leaves in whole pieces, and
@@ -68,7 +69,7 @@ class Server:
         if not self.draining:
             self.draining = True
             for listener in self._listeners:
-                self._accept_waiting(listener)
+                self._accept_waiting(listener, ACCEPTS_AT_THE_END)
                 self._loop.forget(listener.fileno())
                 listener.close()
         for connection in list(self.connections):
@@ -78,12 +79,12 @@ class Server:
     async def _accept(self, listener: socket) -> None:
         while not self.draining:
             await acceptable(listener.fileno())
-            if not self._accept_waiting(listener):
+            if not self._accept_waiting(listener, ACCEPTS_A_TURN):
                 await pause(self._loop.now + SHORTAGE_SECONDS)
 
-    def _accept_waiting(self, listener: socket) -> bool:
-        """Accept what waits, up to a turn's worth; tell whether there was no shortage."""
-        for _ in range(ACCEPTS_A_TURN):
+    def _accept_waiting(self, listener: socket, most: int) -> bool:
+        """Accept what waits, up to `most`; tell whether there was no shortage."""
+        for _ in range(most):
             try:
                 client, address = listener.accept()
             except BlockingIOError:
@@ -109,7 +110,6 @@ class Server:
             self._closed,
         )
         self.connections.add(connection)
-        connection.draining = self.draining
         connection.task = self._loop.spawn(connection.serve())
 
     def _closed(self, connection: Connection) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from loguru import logger
 
-from httpd.server.deadlines import Deadlines
+from httpd.server.deadlines import TICK, Deadlines
 from httpd.server.pool import Pool
 from httpd.traps import NOTHING, DeadlineExpired, Job
 
@@ -88,7 +88,7 @@ class Loop:
     def hasten(self, task: Task) -> None:
         """Let a waiting task's deadline expire in the next turn."""
         if task.deadline != inf:
-            task.deadline = self.now
+            task.deadline = self.now - TICK  # so that its slot has come up already
             self._deadlines.file(task)
 
     def forget(self, descriptor: int) -> None:

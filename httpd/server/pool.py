@@ -32,13 +32,20 @@ class Pool:
         return self._event
 
     def start(self, job: Job[Any]) -> None:
-        """Queue a job; another thread is started while there are more jobs than threads."""
+        """Queue a job; another thread is started while there are more jobs than threads.
+
+        Where the system gives no thread at all, the job has failed with RuntimeError at once.
+        """
         job.started = True
+        if self._threads < min(self._size, self._unfinished + 1):
+            try:
+                self._add_thread()
+            except RuntimeError as error:  # pthread_create(3), EAGAIN
+                if not self._threads:
+                    job.error = error
+                    job.done = True
+                    return
         self._unfinished += 1
-        if self._threads < min(self._size, self._unfinished):
-            self._threads += 1
-            # A daemon thread: a worker leaves by os._exit and waits for nobody.
-            Thread(target=self._work, name=f"pool-{self._threads}", daemon=True).start()
         self._queue.put(job)
 
     def collect(self) -> list[Job[Any]]:
@@ -48,9 +55,15 @@ class Pool:
         self._unfinished -= len(jobs)
         return jobs
 
+    def _add_thread(self) -> None:
+        # A daemon thread: a worker leaves by os._exit and waits for nobody.
+        Thread(target=self._work, name=f"pool-{self._threads + 1}", daemon=True).start()
+        self._threads += 1
+
     def _work(self) -> None:
         while True:
             job = self._queue.get()
             job.run()
             self._finished.append(job)
             os.eventfd_write(self._event, 1)
+            del job  # or an idle thread would keep what it has worked on in memory

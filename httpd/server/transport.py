@@ -129,7 +129,7 @@ class Transport:
             sent = os.sendfile(self._descriptor, span.source.fileno(), offset, count)
         except BlockingIOError:
             return 0
-        except ConnectionError as error:
+        except (ConnectionError, TimeoutError) as error:
             raise Disconnected from error
         except OSError as error:
             logger.error("a file cannot be read on: {}", error)
@@ -147,19 +147,19 @@ class Transport:
         client takes far longer than the grace between two bytes. So what counts as moved is what
         has left the buffer (SIOCOUTQ, tcp(7)), and a wait goes on for as long as that grows.
         """
-        while True:
-            begun = self._loop.now
-            pace.moved = self.accepted - self._unsent()
+        ready = False
+        while not ready:
+            begun, unsent = self._loop.now, self._unsent()
             try:
                 await writable(self._descriptor, pace.deadline(begun))
+                ready = True
             except DeadlineExpired:
-                if self.accepted - self._unsent() <= pace.moved:
-                    raise Disconnected from None
-            else:
-                return
-            finally:
-                pace.waited += self._loop.now - begun
-            if pace.deadline(self._loop.now) <= self._loop.now:
+                pass
+            moved = unsent - self._unsent()
+            pace.moved += moved
+            pace.waited += self._loop.now - begun
+            stopped = not ready and moved <= 0
+            if stopped or pace.deadline(self._loop.now) <= self._loop.now:
                 raise Disconnected
 
     def _unsent(self) -> int:

@@ -5,7 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from stubs import StubDaemon
+
+from tests.process.stubs import StubDaemon
 
 
 @pytest.fixture

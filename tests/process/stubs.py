@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from daemons import PROJECT, Daemon, until
+from tests.daemons import PROJECT, Daemon, until
 
 STUB = Path(__file__).parent / "stub_daemon.py"
 

@@ -7,11 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from daemons import until
-from stubs import StubDaemon
 
 from httpd import config
 from httpd.process import control
+from tests.daemons import until
+from tests.process.stubs import StubDaemon
 
 
 def test_every_command_has_its_function() -> None:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import until
-from stubs import StubDaemon
+
+from tests.daemons import until
+from tests.process.stubs import StubDaemon
 
 NOBODY = pwd.getpwnam("nobody")
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
+
+from tests.daemons import Daemon
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from daemons import until
-from stubs import StubDaemon
 
 from httpd import config
 from httpd.process import proc
 from httpd.process.master import Master
 from httpd.process.pidfile import PidFile
 from httpd.process.readiness import Pipe
+from tests.daemons import until
+from tests.process.stubs import StubDaemon
 
 
 def test_as_many_workers_as_asked_for_serve(daemon: StubDaemon) -> None:

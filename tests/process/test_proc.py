@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import until
 
 from httpd.process import proc
+from tests.daemons import until
 
 
 @pytest.fixture

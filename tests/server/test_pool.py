@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from httpd.server.pool import Pool
+from httpd.traps import Job
+from tests.daemons import PATIENCE
+
+# More than the address space of a process holds, so that no thread can have it.
+IMPOSSIBLE_STACK = 1 << 47
+
+
+@pytest.fixture
+def pools() -> Iterator[Callable[[int], Pool]]:
+    made: list[Pool] = []
+
+    def make(size: int) -> Pool:
+        made.append(Pool(size))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        os.close(pool.fileno())
+
+
+def started(pool: Pool, function: Callable[..., Any], *args: Any) -> Job[Any]:
+    job: Job[Any] = Job(function, args)
+    pool.start(job)
+    return job
+
+
+def collected(pool: Pool, count: int) -> list[Job[Any]]:
+    jobs: list[Job[Any]] = []
+    poll = select.poll()
+    poll.register(pool.fileno(), select.POLLIN)
+    while len(jobs) < count:
+        assert poll.poll(PATIENCE * 1000), "no job has finished"
+        jobs += pool.collect()
+    return jobs
+
+
+def test_jobs_of_one_thread_run_and_are_collected_in_their_order(
+    pools: Callable[[int], Pool],
+) -> None:
+    pool, ran = pools(1), list[int]()
+    jobs = [started(pool, ran.append, number) for number in range(50)]
+    assert collected(pool, 50) == jobs
+    assert ran == list(range(50))
+
+
+def test_as_many_jobs_run_at_once_as_there_are_threads(pools: Callable[[int], Pool]) -> None:
+    pool, together = pools(3), threading.Barrier(3)
+    jobs = [started(pool, together.wait, PATIENCE) for _ in range(3)]
+    collected(pool, 3)
+    assert {job.result for job in jobs} == {0, 1, 2}
+
+
+def test_no_more_jobs_run_at_once_than_there_are_threads(pools: Callable[[int], Pool]) -> None:
+    pool, gate = pools(2), threading.Event()
+    names: set[str] = set()
+
+    def work() -> None:
+        names.add(threading.current_thread().name)
+        gate.wait(PATIENCE)
+
+    jobs = [started(pool, work) for _ in range(6)]
+    gate.set()
+    collected(pool, len(jobs))
+    assert len(names) <= 2
+
+
+def test_one_job_after_the_other_needs_one_thread(pools: Callable[[int], Pool]) -> None:
+    pool, names = pools(8), set[str]()
+    for _ in range(10):
+        started(pool, lambda: names.add(threading.current_thread().name))
+        collected(pool, 1)
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_an_error_is_kept_and_its_thread_goes_on(
+    pools: Callable[[int], Pool], error: type[BaseException]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    pool = pools(1)
+    failed, good = started(pool, fail), started(pool, lambda: 7)
+    collected(pool, 2)
+    assert isinstance(failed.error, error)
+    assert failed.result is None
+    assert (good.result, good.error) == (7, None)
+
+
+@pytest.fixture
+def no_more_threads() -> Iterator[Callable[[], None]]:
+    """Return what makes the system refuse every further thread."""
+    usual = threading.stack_size()
+    yield lambda: void(threading.stack_size(IMPOSSIBLE_STACK))
+    threading.stack_size(usual)
+
+
+def void(_: object) -> None:
+    """Drop a result."""
+
+
+def test_a_pool_that_can_get_no_thread_fails_the_job_and_recovers(
+    pools: Callable[[int], Pool], no_more_threads: Callable[[], None]
+) -> None:
+    pool, usual = pools(1), threading.stack_size()
+    no_more_threads()
+    failed = started(pool, lambda: 1)
+    assert (failed.done, type(failed.error)) == (True, RuntimeError)
+    threading.stack_size(usual)
+    job = started(pool, lambda: 2)
+    assert collected(pool, 1) == [job]
+
+
+def test_a_pool_that_can_get_no_further_thread_goes_on_with_what_it_has(
+    pools: Callable[[int], Pool], no_more_threads: Callable[[], None]
+) -> None:
+    pool, gate = pools(2), threading.Event()
+    jobs = [started(pool, gate.wait, PATIENCE)]
+    no_more_threads()
+    jobs.append(started(pool, lambda: 2))
+    gate.set()
+    assert collected(pool, 2) == jobs
