@@ -89,6 +89,14 @@ def host(text: str, folder: Path) -> str:
     return _some(text.removeprefix("[").removesuffix("]"))
 
 
+def database(text: str, folder: Path) -> str:
+    """Parse the URL of a database; the path of a SQLite file becomes absolute, as any path does."""
+    scheme, slashes, file = _some(text).partition(":///")
+    if not scheme.startswith("sqlite") or file in ("", ":memory:"):
+        return text
+    return f"{scheme}{slashes}{path(file, folder)}"
+
+
 def _some(text: str) -> str:
     if not text:
         raise ValueError("is empty")
@@ -146,6 +154,10 @@ class Settings:
         f"names new content: {', '.join(HASHES)}; what is there stays readable")]
     durability: Annotated[str, Option("storing", word(*DURABILITIES), "full",
         "`full`: an acknowledged upload survives a power cut; `none`: it may not")]
+
+    database_url: Annotated[str | None, Option("storing", database, None,
+        "database of the named files: sqlite:///PATH or postgresql://…; a file in the store "
+        "unless told otherwise", "FILE_SERVICE_DATABASE_URL")]
 
     workers: Annotated[int, Option("processes", whole(1, 1024), _cores(),
         "worker processes, one a core unless told otherwise")]

@@ -21,6 +21,7 @@ OPTIONS = {
     "store": (HOME / "store", "/data", Path("/data")),
     "hash": ("md5", "SHA256", "sha256"),
     "durability": ("full", "none", "none"),
+    "database_url": (None, "sqlite:////tmp/c.db", "sqlite:////tmp/c.db"),
     "workers": (len(os.sched_getaffinity(0)), "1000", 1000),
     "threads": (8, "2", 2),
     "user": (None, "nobody", "nobody"),

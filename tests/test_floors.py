@@ -17,6 +17,7 @@ FLOORS = {
     "app": 3,
     "protocol": 2,
     "storage": 2,
+    "catalog": 2,
     "config": 1,
     "log": 1,
     "exchange": 1,
@@ -26,7 +27,7 @@ FLOORS = {
 RESERVED = {
     "socket": {"process", "server"},
     "select": {"process", "server", "traps"},
-    "threading": {"log", "server", "storage"},
+    "threading": {"catalog", "server", "storage"},
     "signal": {"process"},
     "subprocess": set(),
     "sqlite3": set(),

@@ -5,18 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from httpd.app.download import download
+from httpd.app.download import Shown, download
 from httpd.app.expected import Expected, expected_of
-from httpd.app.form import is_form
-from httpd.app.intake import Upload
+from httpd.app.intake import Incoming, Upload, raw_file, refuse_unsupported
 from httpd.app.page import page
-from httpd.app.responses import document, text, wants_json
+from httpd.app.references import References
+from httpd.app.responses import document, text, timestamp, wants_json
 from httpd.exchange import Refusal, Request, Response
 from httpd.protocol.accept import prefers
 from httpd.protocol.conditional import evaluate
-from httpd.protocol.disposition import filename_of, safe_name
 from httpd.protocol.target import quote_query
-from httpd.storage.contract import NotFound, Storage, Stored
+from httpd.storage.contract import Blob, Damaged, NotFound, Staged, Storage, Stored
 from httpd.storage.digest import Digest
 from httpd.traps import in_pool
 
@@ -29,22 +28,22 @@ FOREVER = [("Cache-Control", "public, max-age=31536000, immutable")]
 class ByHash:
     """`POST /`, `POST /<name>`, `GET /` and `DELETE /`."""
 
-    def __init__(self, storage: Storage, algorithm: str) -> None:
-        """Take the storage and the name of its algorithm."""
+    def __init__(self, storage: Storage, references: References, algorithm: str) -> None:
+        """Take the storage, the name of its algorithm, and who else refers to its content."""
         self._storage = storage
+        self._references = references
         self._algorithm = algorithm
 
     async def post(self, request: Request) -> Response:
         """Store the files of the request; answer with their digests."""
-        _refuse_unsupported(request)
+        refuse_unsupported(request)
         expected = expected_of(request, self._algorithm)
-        name = _name_of(request)
+        raw = raw_file(request, "/")
         stored = await self._stored_already(request, expected)
         if stored is not None:
-            return _receipt(request, [stored], [name])
-        upload = Upload(self._storage, expected, name)
-        results = await upload.store(request)
-        return _receipt(request, results, [intake.name for intake in upload.intakes])
+            return _receipt(request, [(stored, raw.name)])
+        upload = Upload(self._storage, expected, raw)
+        return _receipt(request, await upload.store(request, self._keep))
 
     async def get(self, request: Request) -> Response:
         """Answer with the content of a digest, or with what is known of it (`&stat`)."""
@@ -53,17 +52,16 @@ class ByHash:
         # On the loop, not in the pool: an open(2) and an fstat(2) take less than the way there.
         blob = self._storage.open(self._digest(request))
         if request.query_values("stat"):
-            with_stat = _stat_document(blob.digest, blob.size, blob.stored_at)
             blob.close()
-            return with_stat
+            return _stat_document(blob)
         names = request.query_values("name")
-        return download(request, blob, names[-1] if names else None, FOREVER)
+        return download(request, blob, Shown.by_name(names[-1] if names else ""), FOREVER)
 
     async def delete(self, request: Request) -> Response:
         """Remove the content of a digest, for good."""
         digest = self._digest(request)
         self._check_preconditions(request, digest)
-        await in_pool(self._storage.delete, digest)
+        await in_pool(self._references.delete_by_hash, digest)
         return text("")
 
     def _digest(self, request: Request) -> Digest:
@@ -72,55 +70,44 @@ class ByHash:
             raise Refusal(400, f"exactly one file_hash is needed; {USAGE}")
         return Digest.parse(values[0], self._algorithm)
 
+    def _keep(
+        self, staged: Staged, expected: list[Digest], incoming: Incoming
+    ) -> tuple[Stored, str | None]:
+        return self._references.store_by_hash(staged, expected), incoming.name
+
     async def _stored_already(self, request: Request, expected: Expected) -> Stored | None:
         """Find the content that a client still holds back, so that it need not be sent."""
-        # What the fields state of a form is not the digest of a file.
-        digests = expected.file if is_form(request) else [*expected.file, *expected.content]
-        # Of several all would have to be checked against the content.
-        if not request.expects_continue or len(digests) != 1:
+        digest = expected.of_withheld_file(request)
+        if digest is None:
             return None
         try:
-            return await in_pool(self._storage.confirm, digests[0])
+            return await in_pool(self._references.keep_by_hash, digest)
         except NotFound:
             return None
 
     def _check_preconditions(self, request: Request, digest: Digest) -> None:
-        blob = self._storage.open(digest)
+        try:
+            blob = self._storage.open(digest)
+        except Damaged:
+            return  # there is nothing that a condition could be about, and it may go
         blob.close()
         if evaluate(request.fields, request.method, f'"{digest.hex}"', blob.stored_at) == 412:
             raise Refusal(412, "a precondition of the request does not hold")
 
 
-def _refuse_unsupported(request: Request) -> None:
-    """Refuse content that would be stored as something else than its sender means."""
-    coding = request.fields.get("content-encoding")
-    if coding is not None and coding.lower() != "identity":
-        # RFC 9110 section 8.4: the stored bytes would lose the word of how to decode them.
-        accepted = [("Accept-Encoding", "identity")]
-        raise Refusal(415, "send the content without a content coding", accepted)
-    if "content-range" in request.fields:
-        raise Refusal(400, "a part of a file cannot be stored (RFC 9110 section 14.5)")
-
-
-def _name_of(request: Request) -> str | None:
-    """Return the name of a raw body: the path's, or that of Content-Disposition."""
-    name = request.path[1:] or filename_of(request.fields.get("content-disposition")) or ""
-    return safe_name(name) or None
-
-
-def _receipt(request: Request, stored: list[Stored], names: list[str | None]) -> Response:
+def _receipt(request: Request, files: list[tuple[Stored, str | None]]) -> Response:
     """Answer an upload: one digest a line, or the same with more to it as JSON."""
     fields = []
-    if len(stored) == 1:
-        ((digest, _, _),) = stored
+    if len(files) == 1:
+        (((digest, _, _), name),) = files
         location = f"/?file_hash={digest.hex}"
-        if names[0] is not None:
-            location += f"&name={quote_query(names[0])}"
+        if name is not None:
+            location += f"&name={quote_query(name)}"
         fields = [("ETag", f'"{digest.hex}"'), ("Location", location)]
     if wants_json(request):
-        rows = [_row(each) for each in stored]
+        rows = [_row(stored) for stored, _ in files]
         return document(rows[0] if len(rows) == 1 else rows, fields)
-    return text("\n".join(each.digest.hex for each in stored), fields)
+    return text("\n".join(stored.digest.hex for stored, _ in files), fields)
 
 
 def _row(stored: Stored) -> dict[str, Any]:
@@ -132,14 +119,13 @@ def _row(stored: Stored) -> dict[str, Any]:
     }
 
 
-def _stat_document(digest: Digest, size: int, stored_at: float) -> Response:
-    moment = datetime.fromtimestamp(stored_at, UTC).isoformat(timespec="milliseconds")
+def _stat_document(blob: Blob) -> Response:
     return document(
         {
-            "file_hash": digest.hex,
-            "size": size,
-            "algorithm": digest.algorithm,
-            "stored_at": moment.replace("+00:00", "Z"),
+            "file_hash": blob.digest.hex,
+            "size": blob.size,
+            "algorithm": blob.digest.algorithm,
+            "stored_at": timestamp(datetime.fromtimestamp(blob.stored_at, UTC)),
         }
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import NamedTuple
 
 from httpd.app.media_types import UNKNOWN, disposition_of, type_of, with_charset
 from httpd.exchange import Refusal, Request, Response, Span
@@ -16,16 +17,26 @@ from httpd.storage.contract import Blob
 SMALL = 64 * 1024
 
 
-def download(
-    request: Request, blob: Blob, name: str | None, fields: list[tuple[str, str]]
-) -> Response:
+class Shown(NamedTuple):
+    """How content is shown to a browser."""
+
+    name: str  # "" for none
+    kind: str  # the media type
+
+    @classmethod
+    def by_name(cls, name: str) -> Shown:
+        """Return how a file of that name is shown, whatever the name."""
+        name = safe_name(name)
+        return cls(name, type_of(name) if name else UNKNOWN)
+
+
+def download(request: Request, blob: Blob, shown: Shown, fields: list[tuple[str, str]]) -> Response:
     """Answer a GET of `blob`, which is closed when the response is done with.
 
-    `name` gives the type and the disposition; `fields` are the resource's own, for caches. Raises
-    Refusal 412 or 416, and OSError.
+    `fields` are the resource's own, for caches. Raises Refusal 412 or 416, and OSError.
     """
     try:
-        response = _respond(request, blob, name, fields)
+        response = _respond(request, blob, shown, fields)
     except BaseException:
         blob.close()
         raise
@@ -36,9 +47,7 @@ def download(
     return response
 
 
-def _respond(
-    request: Request, blob: Blob, name: str | None, fields: list[tuple[str, str]]
-) -> Response:
+def _respond(request: Request, blob: Blob, shown: Shown, fields: list[tuple[str, str]]) -> Response:
     etag = f'"{blob.digest.hex}"'
     validators = [("ETag", etag), ("Last-Modified", http_date(blob.stored_at)), *fields]
     status = evaluate(request.fields, request.method, etag, blob.stored_at)
@@ -46,24 +55,22 @@ def _respond(
         return Response(304, validators)
     if status == 412:
         raise Refusal(412, "a precondition of the request does not hold")
-    name = safe_name(name or "")
-    kind = type_of(name) if name else UNKNOWN
-    fields = [*validators, ("Accept-Ranges", "bytes"), *_for_browsers(kind, name)]
+    fields = [*validators, ("Accept-Ranges", "bytes"), *_for_browsers(shown)]
+    kind = with_charset(shown.kind)
     ranges = None
     value = request.fields.get("range")
     if value is not None and range_applies(request.fields, etag, blob.stored_at):
         ranges = parse_range(value, blob.size)
     if ranges is None:
-        content_type = ("Content-Type", with_charset(kind))
-        return Response(200, [content_type, *fields], _content(blob, 0, blob.size))
-    return _partial(blob, ranges, with_charset(kind), fields)
+        return Response(200, [("Content-Type", kind), *fields], _content(blob, 0, blob.size))
+    return _partial(blob, ranges, kind, fields)
 
 
-def _for_browsers(kind: str, name: str) -> list[tuple[str, str]]:
+def _for_browsers(shown: Shown) -> list[tuple[str, str]]:
     """Return what keeps a browser from taking a stranger's file for a part of the site."""
     fields = [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox")]
-    if name:
-        disposition = render_disposition(disposition_of(kind), name)
+    if shown.name:
+        disposition = render_disposition(disposition_of(shown.kind), shown.name)
         fields.append(("Content-Disposition", disposition))
     return fields
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+from httpd.app.form import is_form
 from httpd.exchange import Body, Refusal, Request
 from httpd.protocol.digest_fields import expected_digests
 from httpd.storage.contract import DigestMismatch
@@ -18,6 +19,16 @@ class Expected(NamedTuple):
 
     file: list[Digest]  # of the file: from `?file_hash=`
     content: list[Digest]  # of the request's content: from its fields (RFC 9530, RFC 1864)
+
+    def of_withheld_file(self, request: Request) -> Digest | None:
+        """Return the digest of a file that its sender holds back until it is asked for.
+
+        None where it comes anyway, or where its digest cannot be known for certain.
+        """
+        # What the fields state of a form is not the digest of a file.
+        digests = self.file if is_form(request) else [*self.file, *self.content]
+        # Of several all would have to be checked against the content.
+        return digests[0] if request.expects_continue and len(digests) == 1 else None
 
 
 def expected_of(request: Request, preferred: str) -> Expected:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from httpd.app.expected import CheckedContent, Expected
 from httpd.app.form import FileBegins, Form, is_form
 from httpd.exchange import Refusal, Request
-from httpd.protocol.disposition import safe_name
-from httpd.storage.contract import Staged, Storage, Stored
+from httpd.protocol.disposition import filename_of, safe_name
+from httpd.storage.contract import Staged, Storage
 from httpd.storage.digest import Digest
 from httpd.traps import Job, in_pool, start
+
+T = TypeVar("T")
 
 # What is handed to the pool at once. Less, and handing it over costs more than the work; content
 # below it is hashed and written by the one call that publishes it.
@@ -21,13 +24,28 @@ BATCH = 128 * 1024
 BATCHES_AHEAD = 2
 
 
+class Incoming(NamedTuple):
+    """What the sender says of a file besides its bytes."""
+
+    name: str | None
+    kind: str | None  # its media type, as a field has it
+
+
+Keep = Callable[[Staged, list[Digest], Incoming], T]
+"""What a front door does with a file that has arrived, in the pool: (staged, expected, incoming).
+
+Publishes it, and returns what the door answers with; raises what `Staged.publish` raises.
+"""
+
+
 class Intake:
     """Feeds one staged blob: earlier pieces are hashed and written while later ones arrive."""
 
-    def __init__(self, staged: Staged, name: str | None) -> None:
-        """Take the staged blob, and the name its sender gives the file."""
-        self.name = name
+    def __init__(self, staged: Staged, incoming: Incoming) -> None:
+        """Take the staged blob, and what its sender says of it."""
         self._staged = staged
+        self._incoming = incoming
+        self._kept = False
         self._batch = bytearray()
         self._jobs: deque[Job[Any]] = deque()
 
@@ -51,13 +69,16 @@ class Intake:
         await in_pool(self._staged.hash_batch)
         await in_pool(self._staged.write_batch)
 
-    async def publish(self, expected: list[Digest]) -> Stored:
-        """Store the content, durably; raise what `Staged.publish` raises."""
-        return await in_pool(self._staged.publish, expected)
+    async def hand_to(self, keep: Keep[T], expected: list[Digest]) -> T:
+        """Let the front door keep the content; raise what that raises."""
+        kept = await in_pool(keep, self._staged, expected, self._incoming)
+        self._kept = True
+        return kept
 
     async def discard(self) -> None:
-        """Leave nothing behind, unless it has been published."""
-        await in_pool(self._staged.discard)
+        """Leave nothing behind, unless it has been kept."""
+        if not self._kept:
+            await in_pool(self._staged.discard)
 
     async def _hand_over(self, batch: bytes) -> None:
         self._staged.append(batch)
@@ -77,17 +98,17 @@ class Intake:
 class Upload:
     """All files of one request: every one of them is stored, or none is begun to be."""
 
-    def __init__(self, storage: Storage, expected: Expected, name: str | None) -> None:
-        """Take the storage, the stated digests, and a raw body's name where the request has one."""
+    def __init__(self, storage: Storage, expected: Expected, raw: Incoming) -> None:
+        """Take the storage, the stated digests, and what is said of the file of a raw body."""
         self._storage = storage
         self._expected = expected
-        self._name = name
-        self.intakes: list[Intake] = []
+        self._raw = raw
+        self._intakes: list[Intake] = []
 
-    async def store(self, request: Request) -> list[Stored]:
-        """Receive the request's content and store it; leave nothing behind on any failure.
+    async def store(self, request: Request, keep: Keep[T]) -> list[T]:
+        """Receive the request's content and have it kept; leave nothing behind on any failure.
 
-        Raises Refusal, Disconnected, and what `Staged.publish` raises.
+        Raises Refusal, Disconnected, and what `keep` raises.
         """
         try:
             if is_form(request):
@@ -96,14 +117,14 @@ class Upload:
             else:
                 await self._receive_raw(request)
                 expected = [*self._expected.file, *self._expected.content]
-            return [await intake.publish(expected) for intake in self.intakes]
+            return [await intake.hand_to(keep, expected) for intake in self._intakes]
         finally:
-            for intake in self.intakes:
+            for intake in self._intakes:
                 await intake.discard()
 
     async def _receive_raw(self, request: Request) -> None:
         content = self._expected.content
-        intake = self._begin(self._name, [digest.algorithm for digest in content])
+        intake = self._begin(self._raw, [digest.algorithm for digest in content])
         async for piece in request.body:
             await intake.feed(piece)
         await intake.settle()
@@ -112,20 +133,38 @@ class Upload:
         content = CheckedContent(request.body, self._expected.content)
         async for event in Form(request, content):
             if isinstance(event, FileBegins):
-                if self.intakes:
-                    await self.intakes[-1].put_away()
-                intake = self._begin(safe_name(event.name) or None, [])
+                if self._intakes:
+                    await self._intakes[-1].put_away()
+                intake = self._begin(Incoming(safe_name(event.name) or None, event.kind), [])
             elif event is None:
                 await intake.settle()
             else:
                 await intake.feed(event)
-        if not self.intakes:
+        if not self._intakes:
             raise Refusal(400, "the form has no file")
-        if self._expected.file and len(self.intakes) > 1:
+        if self._expected.file and len(self._intakes) > 1:
             raise Refusal(400, "file_hash is stated for a form of several files")
 
-    def _begin(self, name: str | None, also: list[str]) -> Intake:
+    def _begin(self, incoming: Incoming, also: list[str]) -> Intake:
         stated = {digest.algorithm for digest in self._expected.file}
-        intake = Intake(self._storage.stage(stated.union(also)), name)
-        self.intakes.append(intake)
+        intake = Intake(self._storage.stage(stated.union(also)), incoming)
+        self._intakes.append(intake)
         return intake
+
+
+def raw_file(request: Request, prefix: str) -> Incoming:
+    """Return what is said of a raw body: its name is the path's, or that of its disposition."""
+    name = request.path.partition(prefix)[2]  # a prefix without its last slash has none
+    name = name or filename_of(request.fields.get("content-disposition")) or ""
+    return Incoming(safe_name(name) or None, request.fields.get("content-type"))
+
+
+def refuse_unsupported(request: Request) -> None:
+    """Refuse content that would be stored as something else than its sender means."""
+    coding = request.fields.get("content-encoding")
+    if coding is not None and coding.lower() != "identity":
+        # RFC 9110 section 8.4: the stored bytes would lose the word of how to decode them.
+        accepted = [("Accept-Encoding", "identity")]
+        raise Refusal(415, "send the content without a content coding", accepted)
+    if "content-range" in request.fields:
+        raise Refusal(400, "a part of a file cannot be stored (RFC 9110 section 14.5)")

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from mimetypes import MimeTypes
 
-# The tables that come with Python and not the system's: the same name means the same everywhere.
+from httpd.protocol.grammar import MEDIA_TYPE
+
+# The tables that come with Python and not the system's, and what the oldest of them lacks or the
+# versions disagree about: the same name means the same everywhere.
 _TYPES = MimeTypes()
+for _kind, _ending in (
+    ("audio/flac", ".flac"), ("audio/mp4", ".m4a"), ("audio/ogg", ".oga"), ("audio/ogg", ".ogg"),
+    ("audio/wav", ".wav"), ("audio/webm", ".weba"), ("image/webp", ".webp"),
+    ("text/javascript", ".js"), ("text/markdown", ".md"), ("video/ogg", ".ogv"),
+):  # fmt: skip
+    _TYPES.add_type(_kind, _ending)
 
 UNKNOWN = "application/octet-stream"
 
@@ -14,7 +23,6 @@ UNKNOWN = "application/octet-stream"
 INERT = {
     "application/json",
     "audio/aac", "audio/flac", "audio/mpeg", "audio/mp4", "audio/ogg", "audio/wav", "audio/webm",
-    "audio/x-wav",
     "image/avif", "image/bmp", "image/gif", "image/jpeg", "image/png", "image/tiff", "image/webp",
     "image/vnd.microsoft.icon",
     "text/csv", "text/plain",
@@ -27,6 +35,18 @@ def type_of(name: str) -> str:
     kind, coding = _TYPES.guess_type(name)
     # "notes.txt.gz" is a gzip file: its bytes are not the text that its inner name promises.
     return UNKNOWN if kind is None or coding is not None else kind
+
+
+# What clients send when they know nothing: curl's --data-binary the first, everybody the second.
+MEANINGLESS = {"application/x-www-form-urlencoded", UNKNOWN}
+
+
+def stated_type(stated: str | None, name: str | None) -> str:
+    """Return the media type that the sender states, or else the one of the file's name."""
+    kind = (stated or "").partition(";")[0].strip().lower()
+    if MEDIA_TYPE.fullmatch(kind) and kind not in MEANINGLESS:
+        return kind
+    return type_of(name or "")
 
 
 def disposition_of(kind: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from httpd.exchange import Request, Response
@@ -27,3 +28,8 @@ def document(value: Any, fields: Iterable[tuple[str, str]] = ()) -> Response:
     """Return a 200 with `value` as JSON."""
     content = json.dumps(value, ensure_ascii=False).encode() + b"\n"
     return Response(200, [("Content-Type", JSON), *fields], content)
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a moment in UTC as JSON has it, to the millisecond (RFC 3339)."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -141,9 +141,9 @@ COMMANDS: dict[str, Callable[[Call], int]] = {
 
 
 def _own_parts() -> Parts:
-    from httpd.process.worker import open_storage, run_worker
+    from httpd.process.worker import open_storage, prepare, run_worker
 
-    return Parts(run_worker, open_storage)
+    return Parts(run_worker, open_storage, prepare)
 
 
 def _find(call: Call) -> Running | None:

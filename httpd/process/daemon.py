@@ -61,6 +61,8 @@ class Parts(NamedTuple):
 
     run_worker: RunWorker
     open_storage: Callable[[Settings], Storage]
+    # Told of the settings while nothing is forked, bound or given up yet. Raises BadOption.
+    prepare: Callable[[Settings], None] = lambda _settings: None
 
 
 class Claim:
@@ -132,6 +134,7 @@ def start(settings: Settings, parts: Parts) -> None:
     Raises AlreadyRunning, BadOption, NotReady, OSError.
     """
     _fill_streams()
+    parts.prepare(settings)
     claim = Claim(settings, {"store": settings.store, "log folder": settings.log_dir})
     answer, tell = os.pipe()
     sys.stdout.flush()  # or the child would inherit, and print again, what is in the buffer
@@ -156,6 +159,7 @@ def run(settings: Settings, parts: Parts) -> int:
     Raises AlreadyRunning, BadOption, NotReady, OSError.
     """
     _fill_streams()
+    parts.prepare(settings)
     claim = Claim(settings, {"store": settings.store})
     console = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
     context = _context(claim, files_preserve=[], detach_process=False, **console)

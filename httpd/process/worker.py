@@ -16,7 +16,8 @@ from loguru import logger
 
 from httpd import log
 from httpd.app.routes import Application
-from httpd.config import Settings
+from httpd.catalog.catalog import Catalog
+from httpd.config import BadOption, Settings
 from httpd.server.listener import Server
 from httpd.server.loop import Loop
 from httpd.storage.local import LocalStorage
@@ -31,7 +32,8 @@ class Worker:
         self._settings = settings
         self._loop = Loop(settings.threads)
         storage = open_storage(settings)
-        application = Application(storage, settings.hash, lambda: self._server.draining)
+        catalog = open_catalog(settings)
+        application = Application(storage, catalog, settings.hash, lambda: self._server.draining)
         self._server = Server(listeners, application, settings, self._loop)
         # Every signal that a worker obeys, and what it does on it.
         self._actions: dict[int, Callable[[], None]] = {
@@ -92,6 +94,24 @@ def open_storage(settings: Settings) -> LocalStorage:
     """Return the store that the settings name. Raises OSError."""
     durable = settings.durability == "full"
     return LocalStorage(settings.store, settings.hash, durable=durable)
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Return the catalog that the settings name. Raises ValueError."""
+    durable = settings.durability == "full"
+    return Catalog.open(_catalog_url(settings), durable=durable, threads=settings.threads)
+
+
+def prepare(settings: Settings) -> None:
+    """Load what a worker needs, and check what cannot be told later. Raises BadOption."""
+    try:
+        Catalog.prepare(_catalog_url(settings))
+    except ValueError as error:
+        raise BadOption(f"--database-url: {error}") from None
+
+
+def _catalog_url(settings: Settings) -> str:
+    return settings.database_url or f"sqlite:///{settings.store}/.catalog.db"
 
 
 def run_worker(

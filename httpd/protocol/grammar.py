@@ -79,6 +79,7 @@ _EXTENSION = rf"{_OWS};{_OWS}{_TOKEN}(?:{_OWS}={_OWS}(?:{_TOKEN}|{_QUOTED}))?"
 CHUNK_SIZE_LINE = _wire(rf"([0-9A-Fa-f]{{1,16}})((?:{_EXTENSION})*)\r\n")
 
 # Negotiation (RFC 9110 12.4.2 and 12.5.1).
+MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}")  # 8.3.1, without parameters
 _MEDIA_RANGE = rf"({_TOKEN}/{_TOKEN})({_PARAMETERS})"
 MEDIA_RANGE = re.compile(_MEDIA_RANGE)  # finditer: type/subtype, parameters
 ACCEPT = re.compile(_list_of(_MEDIA_RANGE))

@@ -1,0 +1,1 @@
+"""Names and references in a database: SQLite beside the store, or PostgreSQL by its URL."""
