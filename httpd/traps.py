@@ -55,7 +55,7 @@ class Job(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait until the call has returned; raise what it raised."""
-        if not self.done:
+        while not self.done:
             yield self
         if self.error is not None:
             raise self.error
@@ -64,13 +64,19 @@ class Job(Generic[T]):
 
 @coroutine
 def readable(descriptor: int, deadline: float = inf) -> Generator[Wait, None, None]:
-    """Wait until `descriptor` can be read; raise DeadlineExpired if it stays silent too long."""
+    """Wait until `descriptor` can be read; raise DeadlineExpired if it stays silent too long.
+
+    May return too early, where the descriptor's number has been somebody else's a moment ago.
+    """
     yield descriptor, EPOLLIN, deadline
 
 
 @coroutine
 def writable(descriptor: int, deadline: float = inf) -> Generator[Wait, None, None]:
-    """Wait until `descriptor` can be written; raise DeadlineExpired if it stays full too long."""
+    """Wait until `descriptor` can be written; raise DeadlineExpired if it stays full too long.
+
+    May return too early, as `readable`.
+    """
     yield descriptor, EPOLLOUT, deadline
 
 

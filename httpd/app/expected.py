@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from httpd.app.form import is_form
 from httpd.exchange import Body, Refusal, Request
 from httpd.protocol.digest_fields import expected_digests
 from httpd.storage.contract import DigestMismatch
-from httpd.storage.digest import Digest
+from httpd.storage.digest import ALGORITHMS, Digest
 from httpd.traps import in_pool
 
 
@@ -54,7 +53,7 @@ class CheckedContent:
     def __init__(self, body: Body, expected: list[Digest]) -> None:
         """Take the body and the digests that it has to meet."""
         self._body = aiter(body)
-        self._running = [(digest, hashlib.new(digest.algorithm)) for digest in expected]
+        self._running = [(digest, ALGORITHMS[digest.algorithm].begin()) for digest in expected]
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Return itself: there is one pass."""

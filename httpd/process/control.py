@@ -88,7 +88,7 @@ def restart(call: Call) -> int:
     running = _find(call)
     if running is not None:
         # Read before anything is stopped: a slip in an option must not cost the daemon.
-        _, settings = config.read([*running.settings.flags(), *call.words], call.home, ())
+        settings = _merged(running, call)
         _end(running)
     daemon.start(settings, parts)
     return 0
@@ -102,6 +102,20 @@ def reload(call: Call) -> int:
     os.kill(running.pid, signal.SIGHUP)
     print(f"filestored reloads, pid {running.pid}")
     return 0
+
+
+def verify(call: Call) -> int:
+    """Check the store, that of the daemon if it runs."""
+    from httpd.process import upkeep
+
+    return upkeep.verify(_settings_in_use(call), config.read_task(call.words))
+
+
+def import_store(call: Call) -> int:
+    """Take an older store into this one, into that of the daemon if it runs."""
+    from httpd.process import upkeep
+
+    return upkeep.import_store(_settings_in_use(call), config.read_task(call.words))
 
 
 def get_pid(call: Call) -> int:
@@ -137,6 +151,8 @@ COMMANDS: dict[str, Callable[[Call], int]] = {
     "status": status,
     "get_pid": get_pid,
     "run": run,
+    "verify": verify,
+    "import": import_store,
 }
 
 
@@ -156,6 +172,21 @@ def _find(call: Call) -> Running | None:
     with suppress(OSError, ValueError, BadOption, SystemExit):
         _, settings = config.read(read_options(call.settings.pidfile), call.home, ())
     return Running(pid, settings)
+
+
+def _merged(running: Running, call: Call) -> Settings:
+    """Return the settings of a daemon with those that the caller has given. Raises BadOption."""
+    return config.read([*running.settings.flags(), *call.words], call.home, ())[1]
+
+
+def _settings_in_use(call: Call) -> Settings:
+    """Return the settings of the store that is meant: the running daemon's, unless told of another.
+
+    One store must not be compared with the database of another.
+    """
+    running = _find(call)
+    merged = call.settings if running is None else _merged(running, call)
+    return merged if running is None or merged.store == running.settings.store else call.settings
 
 
 def _end(running: Running) -> None:

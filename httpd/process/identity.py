@@ -30,6 +30,13 @@ class Identity(NamedTuple):
         if os.geteuid() == 0:
             os.setgroups(self.groups)
 
+    def become(self) -> None:
+        """Be this user from now on, where no DaemonContext sees to it."""
+        self.take_groups()
+        if os.geteuid() == 0:
+            os.setgid(self.group)
+            os.setuid(self.user)
+
     def give(self, path: Path) -> None:
         """Make this user the owner of a file that root has made for it."""
         if os.geteuid() == 0:

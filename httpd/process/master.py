@@ -122,6 +122,8 @@ class Master:
                 self._actions[taken.si_signo]()
             self._kill_overdue()
             self._fill_vacancies()
+        # What a stop has cut off is nobody's any more; after each death before that, see _bury.
+        self._clean_up()
         return self._failure
 
     def _with_role(self, role: Role) -> list[Worker]:

@@ -30,10 +30,12 @@ class Worker:
     def __init__(self, settings: Settings, listeners: Sequence[socket]) -> None:
         """Take the settings, and the listening sockets that all workers share."""
         self._settings = settings
+        # Not so in a reload: the daemon goes on, and a probe may ask the worker that leaves.
+        self._stopping = False
         self._loop = Loop(settings.threads)
         storage = open_storage(settings)
         catalog = open_catalog(settings)
-        application = Application(storage, catalog, settings.hash, lambda: self._server.draining)
+        application = Application(storage, catalog, settings.hash, lambda: self._stopping)
         self._server = Server(listeners, application, settings, self._loop)
         # Every signal that a worker obeys, and what it does on it.
         self._actions: dict[int, Callable[[], None]] = {
@@ -80,6 +82,7 @@ class Worker:
 
     def _leave(self, *, now: bool) -> None:
         """Drain, and give up on what takes longer than the drain timeout."""
+        self._stopping = now
         self._server.drain(now=now)
         patience = self._settings.drain_timeout + (0 if now else self._settings.idle_timeout)
         self._loop.spawn(self._stop_at(self._loop.now + patience))
@@ -99,18 +102,19 @@ def open_storage(settings: Settings) -> LocalStorage:
 def open_catalog(settings: Settings) -> Catalog:
     """Return the catalog that the settings name. Raises ValueError."""
     durable = settings.durability == "full"
-    return Catalog.open(_catalog_url(settings), durable=durable, threads=settings.threads)
+    return Catalog.open(catalog_url(settings), durable=durable, threads=settings.threads)
 
 
 def prepare(settings: Settings) -> None:
     """Load what a worker needs, and check what cannot be told later. Raises BadOption."""
     try:
-        Catalog.prepare(_catalog_url(settings))
+        Catalog.prepare(catalog_url(settings))
     except ValueError as error:
         raise BadOption(f"--database-url: {error}") from None
 
 
-def _catalog_url(settings: Settings) -> str:
+def catalog_url(settings: Settings) -> str:
+    """Return the URL of the catalog's database: a file in the store unless told otherwise."""
     return settings.database_url or f"sqlite:///{settings.store}/.catalog.db"
 
 

@@ -19,9 +19,6 @@ class ExpectedDigest(NamedTuple):
 
     algorithm: str  # hashlib's name
     value: bytes
-    # True: of the content exactly as sent (Content-MD5, Content-Digest), a form's framing included.
-    # False: of the representation (Repr-Digest).
-    whole_content: bool
 
 
 def expected_digests(fields: Fields) -> list[ExpectedDigest]:
@@ -32,10 +29,11 @@ def expected_digests(fields: Fields) -> list[ExpectedDigest]:
     """
     digests: list[ExpectedDigest] = []
     if (md5 := fields.get("content-md5")) is not None:
-        digests.append(_digest("md5", md5, whole_content=True))
-    for name, whole_content in (("content-digest", True), ("repr-digest", False)):
+        digests.append(_digest("md5", md5))
+    # Of a request without a content coding, content and representation are the same bytes.
+    for name in ("content-digest", "repr-digest"):
         for algorithm, encoded in _members(fields.get(name) or "", name):
-            digests.append(_digest(algorithm, encoded, whole_content=whole_content))
+            digests.append(_digest(algorithm, encoded))
     return digests
 
 
@@ -52,7 +50,7 @@ def _members(value: str, name: str) -> Iterator[tuple[str, str]]:
             yield ALGORITHMS[key], item.strip(":")
 
 
-def _digest(algorithm: str, encoded: str, *, whole_content: bool) -> ExpectedDigest:
+def _digest(algorithm: str, encoded: str) -> ExpectedDigest:
     """Decode one digest; missing padding is made up for (RFC 9651 4.2.7)."""
     try:
         value = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
@@ -60,4 +58,4 @@ def _digest(algorithm: str, encoded: str, *, whole_content: bool) -> ExpectedDig
         raise Refusal(400, f"the expected {algorithm} digest is not base64") from None
     if len(value) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
         raise Refusal(400, f"the expected {algorithm} digest has the wrong length")
-    return ExpectedDigest(algorithm, value, whole_content)
+    return ExpectedDigest(algorithm, value)

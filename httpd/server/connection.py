@@ -29,6 +29,8 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 # An unread body up to this size is read and dropped to keep the connection; a larger one closes it.
 SKIP_BYTES = 64 * 1024
+# What the log says of a client that has left before its answer, as nginx's does; never sent.
+GONE = 499
 
 
 class Connection:
@@ -101,7 +103,9 @@ class Connection:
         except Refusal as refusal:
             self.draining = self.draining or refusal.close
             response = _refused(refusal, head)
-        except (Disconnected, DeadlineExpired):
+        except Disconnected:
+            if head is not None:
+                self._note(head, GONE, 0, begun)
             raise
         except Exception:
             logger.exception("a request failed by an unexpected error")
@@ -186,7 +190,7 @@ class Connection:
             await self._send(lead, response, head)
         finally:
             size = max(0, self._transport.accepted - before - len(lead))
-            self._access.note(self._peer, head, response.status, size, self._loop.now - begun)
+            self._note(head, response.status, size, begun)
             if response.release is not None:
                 response.release()
         if keep and body is not None:
@@ -195,6 +199,9 @@ class Connection:
         if body is None or not body.finished or self._buffer or self._take_in():
             await self._transport.linger()
         return False
+
+    def _note(self, head: Head | None, status: int, size: int, begun: float) -> None:
+        self._access.note(self._peer, head, status, size, self._loop.now - begun)
 
     def _lead(self, response: Response, head: Head | None, *, keep: bool) -> bytes:
         """Render the response's head with the fields that the server answers for."""
