@@ -102,6 +102,8 @@ class Response:
     fields: list[tuple[str, str]] = field(default_factory=list)
     content: bytes | tuple[bytes | Span, ...] = b""
     release: Callable[[], None] | None = None  # called once, when nothing more is sent from it
+    # Tells, at any later time, whether the very same request would be answered with this again.
+    lasts: Callable[[], bool] | None = None
 
     @property
     def length(self) -> int:

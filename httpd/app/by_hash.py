@@ -49,13 +49,18 @@ class ByHash:
         """Answer with the content of a digest, or with what is known of it (`&stat`)."""
         if not request.query:
             return _welcome(request)
+        digest = self._digest(request)
+        deletions = self._storage.deletions(digest)
         # On the loop, not in the pool: an open(2) and an fstat(2) take less than the way there.
-        blob = self._storage.open(self._digest(request))
+        blob = self._storage.open(digest)
         if request.query_values("stat"):
             blob.close()
             return _stat_document(blob)
         names = request.query_values("name")
-        return download(request, blob, Shown.by_name(names[-1] if names else ""), FOREVER)
+        response = download(request, blob, Shown.by_name(names[-1] if names else ""), FOREVER)
+        if deletions is not None:
+            response.lasts = lambda: self._storage.deletions(digest) == deletions
+        return response
 
     async def delete(self, request: Request) -> Response:
         """Remove the content of a digest, for good."""

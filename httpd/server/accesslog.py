@@ -26,21 +26,27 @@ class AccessLog:
 
     def note(self, peer: str, head: Head | None, status: int, size: int, seconds: float) -> None:
         """Add a line; `head` is None where none could be read, `size` in bytes without the head."""
-        if not self._wanted:
-            return
-        request, referer, agent = "-", "-", "-"
-        if head is not None:
-            major, minor = head.version
-            request = f"{head.method} {head.target} HTTP/{major}.{minor}".translate(_ESCAPES)
-            referer = (head.fields.get("referer") or "-").translate(_ESCAPES)
-            agent = (head.fields.get("user-agent") or "-").translate(_ESCAPES)
-        self._lines.append(
-            f'{peer} - - [{self._clock.stamp}] "{request}" {status} {size} '
-            f'"{referer}" "{agent}" {seconds:.6f}\n'
-        )
+        if self._wanted:
+            self.add(peer, describe(head, status, size), seconds)
+
+    def add(self, peer: str, described: str, seconds: float) -> None:
+        """Add a line for what `describe` has described."""
+        if self._wanted:
+            self._lines.append(f"{peer} - - [{self._clock.stamp}] {described} {seconds:.6f}\n")
 
     def flush(self) -> None:
         """Write what has been noted; a line a call would cost more than a small request does."""
         if self._lines:
             log.access("".join(self._lines))
             self._lines.clear()
+
+
+def describe(head: Head | None, status: int, size: int) -> str:
+    """Return what a line says of a request and its answer, the same whoever asks and when."""
+    if head is None:
+        return f'"-" {status} {size} "-" "-"'
+    major, minor = head.version
+    request = f"{head.method} {head.target} HTTP/{major}.{minor}".translate(_ESCAPES)
+    referer = (head.fields.get("referer") or "-").translate(_ESCAPES)
+    agent = (head.fields.get("user-agent") or "-").translate(_ESCAPES)
+    return f'"{request}" {status} {size} "{referer}" "{agent}"'

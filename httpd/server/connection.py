@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from httpd.server.accesslog import AccessLog
     from httpd.server.clock import Clock
     from httpd.server.loop import Loop, Task
+    from httpd.server.recall import Recall, Recalled
     from httpd.server.transport import Transport
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -38,7 +39,7 @@ class Connection:
 
     __slots__ = (
         "_access", "_buffer", "_clock", "_closed", "_handle", "_idle", "_leaving", "_limits",
-        "_loop", "_peer", "_served", "_settings", "_transport", "draining", "task",
+        "_loop", "_peer", "_recall", "_served", "_settings", "_transport", "draining", "task",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +51,7 @@ class Connection:
         loop: Loop,
         clock: Clock,
         access: AccessLog,
+        recall: Recall,
         closed: Callable[[Connection], None],
     ) -> None:
         """Take a transport, the client's address for the log, and whom to tell of the end."""
@@ -61,6 +63,7 @@ class Connection:
         self._loop = loop
         self._clock = clock
         self._access = access
+        self._recall = recall
         self._closed = closed
         self._buffer = bytearray()  # received and not yet consumed
         self._served = 0  # requests so far
@@ -93,11 +96,17 @@ class Connection:
         if not self._buffer and not await self._await_request():
             return False
         begun = self._loop.now
+        question = bytes(self._buffer)
+        answer = self._recall.find(question, begun)
+        if answer is not None and not self.draining:
+            return await self._repeat(answer, begun)
         head = body = None
         try:
             head = await self._receive_head(begun + self._settings.head_timeout)
             framing = framing_of(head)
             body = self._body(framing)
+            if self._buffer or not body.finished:
+                question = b""  # it is not all of a request, or more than that
             request = self._request(head, body, expects_continue=framing.expects_continue)
             response = await self._handle(request)
         except Refusal as refusal:
@@ -110,7 +119,7 @@ class Connection:
         except Exception:
             logger.exception("a request failed by an unexpected error")
             response = _refused(Refusal(500, "the server met an unexpected error"), head)
-        return await self._finish(response, head, body, begun)
+        return await self._finish(response, head, body, begun, question)
 
     # Receiving
 
@@ -173,8 +182,22 @@ class Connection:
 
     # Sending
 
+    async def _repeat(self, answer: Recalled, begun: float) -> bool:
+        """Give an answer again: what a small file that is asked for often costs, see Recall."""
+        self._buffer.clear()
+        try:
+            await self._transport.send(answer.at(self._clock.date), self._sending_pace())
+        finally:
+            self._access.add(self._peer, answer.described, self._loop.now - begun)
+        return True
+
     async def _finish(
-        self, response: Response, head: Head | None, body: ReceivedBody | None, begun: float
+        self,
+        response: Response,
+        head: Head | None,
+        body: ReceivedBody | None,
+        begun: float,
+        question: bytes,
     ) -> bool:
         """Send the response, note it, and settle what is left of the request's body."""
         keep = (
@@ -193,7 +216,8 @@ class Connection:
             self._note(head, response.status, size, begun)
             if response.release is not None:
                 response.release()
-        if keep and body is not None:
+        if keep and head is not None and body is not None:
+            self._recall.keep(question, head, lead, response, begun)
             return await body.skip()
         # To close on bytes that nobody has read resets the connection (RFC 9112 section 9.6).
         if body is None or not body.finished or self._buffer or self._take_in():

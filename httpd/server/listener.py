@@ -11,6 +11,7 @@ from loguru import logger
 from httpd.server.accesslog import AccessLog
 from httpd.server.clock import Clock
 from httpd.server.connection import Connection, Handler
+from httpd.server.recall import Recall
 from httpd.server.transport import Transport
 from httpd.traps import acceptable, pause
 
@@ -46,6 +47,7 @@ class Server:
         self._loop = loop
         self._clock = Clock()
         self._access = AccessLog(self._clock)
+        self._recall = Recall()
         self._short = False
         self.draining = False
         self.connections: set[Connection] = set()
@@ -107,6 +109,7 @@ class Server:
             self._loop,
             self._clock,
             self._access,
+            self._recall,
             self._closed,
         )
         self.connections.add(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable
 from fcntl import ioctl
 from socket import MSG_MORE, SHUT_WR, socket
 from struct import Struct
@@ -42,9 +43,9 @@ class Transport:
         self._loop = loop
         self.accepted = 0  # bytes that the kernel has taken for sending, in all
 
-    async def readable(self, deadline: float) -> None:
+    def readable(self, deadline: float) -> Awaitable[None]:
         """Wait until there is something to receive; raise DeadlineExpired."""
-        await readable(self._descriptor, deadline)
+        return readable(self._descriptor, deadline)
 
     def receive(self, size: int) -> bytes | None:
         """Return up to `size` bytes, b"" at the client's end, None where nothing has come yet.

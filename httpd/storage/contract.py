@@ -40,6 +40,18 @@ class NotFound(Exception):
         self.digest = digest
 
 
+class Damaged(NotFound):
+    """The blob was found to be damaged, and is kept out of the way until it is stored again.
+
+    To whoever sends the content it is as good as not there; `stamp` is the damaged copy's.
+    """
+
+    def __init__(self, digest: Digest, stamp: int) -> None:
+        super().__init__(digest)
+        self.args = (f"the file with the hash {digest.hex} is damaged; it is kept in quarantine",)
+        self.stamp = stamp
+
+
 class Collision(Exception):
     """Other bytes are stored under that digest; they stay as they were."""
 
@@ -163,7 +175,13 @@ class Storage(Protocol):
         """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check."""
 
     def open(self, digest: Digest) -> Blob:
-        """Open a blob for reading. Raises NotFound, OSError."""
+        """Open a blob for reading. Raises NotFound, Damaged, OSError."""
+
+    def deletions(self, digest: Digest) -> int | None:
+        """Return a number that is another one after the digest was deleted, in any process.
+
+        It may change at other times too. None where that cannot be known. Does not block.
+        """
 
     def confirm(self, digest: Digest) -> Stored:
         """Make sure that a blob which can be seen is durable; as `publish` of the same bytes would.
@@ -172,7 +190,7 @@ class Storage(Protocol):
         """
 
     def delete(self, digest: Digest) -> None:
-        """Take a blob away. Raises NotFound, OSError."""
+        """Take a blob away, a damaged one as well. Raises NotFound, OSError."""
 
     def sweep(self) -> int:
         """Remove what dead processes have left staged, nothing of the living; return how many."""

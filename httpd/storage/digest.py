@@ -69,3 +69,8 @@ class Digest(NamedTuple):
             if name in ALGORITHMS and ALGORITHMS[name].hex_length == len(digits):
                 return cls(name, digits)
         raise BadDigest(f"no known {form['algorithm'] or 'hash'} has {len(digits)} digits")
+
+
+def algorithms_of(hexdigits: str) -> list[str]:
+    """Return the algorithms (keys of ALGORITHMS) whose digests are as long as this one."""
+    return [name for name, each in ALGORITHMS.items() if each.hex_length == len(hexdigits)]

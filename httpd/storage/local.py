@@ -1,5 +1,8 @@
 """Blobs as plain files on a local file system: `root/ab/abcdef…`, staged in `root/.tmp/`.
 
+A blob that was found to be damaged is moved to `root/.quarantine/abcdef…`: reading it fails then,
+and storing its content again, or deleting it, removes the damaged copy.
+
 Any regular file under its right name is a blob, whoever put it there. A prefix folder (`ab`) is
 made when it is needed and removed when it is empty; an exclusive flock(2) on it keeps those who
 add and those who remove apart. Every operation opens the folder anew, so the lock, which goes with
@@ -12,18 +15,25 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 
-from httpd.storage.contract import Collision, NotFound, Stored
+from httpd.storage.contract import Collision, Damaged, NotFound, Stored
+from httpd.storage.deletions import Deletions
 from httpd.storage.digest import Digest
-from httpd.storage.staging import StagedFile, TempFile, sweep
+from httpd.storage.listing import Entry, entries
+from httpd.storage.staging import StagedFile, TempFile, sweep, unheld
 
 # What is staged is the daemon's alone; the store may be read by its group, as the blobs may.
 STAGING_MODE = 0o700
 FOLDER_MODE = 0o750
+
+# A prefix folder is empty between two system calls of an upload; one that has been for so many
+# seconds was left by a crash.
+FORSAKEN_AFTER = 60
 
 # No symlink is followed below the root, which may be one itself. O_NONBLOCK: opening a FIFO that
 # lies under a blob's name must not wait for its writer (open(2)).
@@ -64,7 +74,7 @@ class LocalBlob:
 
 
 class LocalStorage:
-    """Blobs below a folder, `contract.Storage`. Holds no descriptor, so it may cross a fork."""
+    """Blobs below a folder, `contract.Storage`. May cross a fork."""
 
     def __init__(self, root: Path, algorithm: str, *, durable: bool) -> None:
         """Keep blobs under `root`, made if missing, new ones by `algorithm` (key of ALGORITHMS).
@@ -74,31 +84,37 @@ class LocalStorage:
         root = root.absolute()  # a daemon changes its working directory
         self._root = str(root)
         self._staging = f"{root}/.tmp"
+        self._quarantine = f"{root}/.quarantine"
         self._algorithm = algorithm
         self._durable = durable
         for folder in reversed([root, *root.parents]):
             self._make(folder, FOLDER_MODE)
         self._make(Path(self._staging), STAGING_MODE)
+        self._deletions = Deletions(f"{root}/.deletions")
 
     def stage(self, also: Collection[str] = ()) -> StagedFile:
         """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check."""
         return StagedFile(self._staging, self._algorithm, also, self._place, durable=self._durable)
 
     def open(self, digest: Digest) -> LocalBlob:
-        """Open a blob for reading. Raises NotFound, OSError."""
+        """Open a blob for reading. Raises NotFound, Damaged, OSError."""
         try:
-            folder = os.open(self._folder_path(digest), _FOLDER)
+            folder = os.open(self._folder_path(digest.hex[:2]), _FOLDER)
             try:
                 descriptor = os.open(digest.hex, _FILE, dir_fd=folder)
             finally:
                 os.close(folder)
         except OSError as error:
-            raise _not_found(digest, error) from None
+            raise self._absence(digest, error) from None
         status = os.fstat(descriptor)
         if not S_ISREG(status.st_mode):
             os.close(descriptor)
             raise NotFound(digest)
         return LocalBlob(digest, descriptor, status)
+
+    def deletions(self, digest: Digest) -> int | None:
+        """Return a number that is another one after the digest was deleted, in any process."""
+        return self._deletions.seen(digest)
 
     def confirm(self, digest: Digest) -> Stored:
         """Make sure that a blob which can be seen is durable. Raises NotFound, OSError."""
@@ -109,16 +125,23 @@ class LocalStorage:
 
     def delete(self, digest: Digest) -> None:
         """Take a blob away, and its folder if that is empty now. Raises NotFound, OSError."""
+        # With a damaged copy alone there may be no folder, but who heals it must be kept apart.
+        damaged = os.path.lexists(self._quarantine_path(digest))
+        self._deletions.prepare()
         try:
-            with self._locked_folder(digest, create=False) as folder:
-                if not S_ISREG(_mode(folder, digest)):
+            with self._locked_folder(digest.hex[:2], create=damaged) as folder:
+                # First: what is left by a crash in between is a blob, and not a damaged one.
+                dropped = damaged and self._drop_damaged(digest)
+                here = S_ISREG(_mode(folder, digest))
+                if here:
+                    os.unlink(digest.hex, dir_fd=folder)
+                    self._deletions.note(digest)
+                self._remove_if_empty(digest.hex[:2])
+                if not (here or dropped):
                     raise NotFound(digest)
-                os.unlink(digest.hex, dir_fd=folder)
-                with suppress(OSError):  # ENOTEMPTY; a mount point (EBUSY) may stay as well
-                    os.rmdir(self._folder_path(digest))
                 self._release(folder)
         except OSError as error:
-            raise _not_found(digest, error) from None
+            raise NotFound(digest) if error.errno in _NO_BLOB else error from None
 
     def sweep(self) -> int:
         """Remove what dead processes have left staged; return how many. Raises OSError."""
@@ -131,6 +154,64 @@ class LocalStorage:
             probe.write(b"\0")
         finally:
             probe.discard()
+
+    def entries(self, folder: str = "", after: str = "") -> Iterator[Entry]:
+        """Yield what is in a folder of the store, as `listing.entries`; nothing if it is gone."""
+        with suppress(FileNotFoundError):
+            yield from entries(f"{self._root}/{folder}", after)
+
+    def quarantined(self) -> Iterator[Entry]:
+        """Yield the damaged blobs that were moved out of the way, healed ones included."""
+        return self.entries(".quarantine")
+
+    def abandoned(self, *, remove: bool) -> Iterator[tuple[str, int]]:
+        """Yield what no upload holds of what is staged, as `staging.unheld`. Raises OSError."""
+        return unheld(self._staging, remove=remove)
+
+    def holds(self, blob: LocalBlob) -> bool:
+        """Tell whether an open blob is still the one that is stored, and unchanged by any hand."""
+        path = f"{self._folder_path(blob.digest.hex[:2])}/{blob.digest.hex}"
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return _is_same(blob, os.lstat(path))
+        return False
+
+    def quarantine(self, blob: LocalBlob) -> bool:
+        """Move a damaged blob out of the way, durably; false if it is no longer stored.
+
+        Raises OSError.
+        """
+        self._make(Path(self._quarantine), FOLDER_MODE)
+        self._deletions.prepare()
+        name, prefix = blob.digest.hex, blob.digest.hex[:2]
+        try:
+            with self._locked_folder(prefix, create=False) as folder:
+                if not _is_same(blob, os.stat(name, dir_fd=folder, follow_symlinks=False)):
+                    return False
+                os.rename(name, self._quarantine_path(blob.digest), src_dir_fd=folder)
+                self._deletions.note(blob.digest)
+                self._remove_if_empty(prefix)
+                self._flush_path(self._quarantine)
+                self._release(folder)
+                return True
+        except FileNotFoundError:
+            return False
+
+    def forsaken(self, prefix: str, *, remove: bool) -> bool:
+        """Tell whether a prefix folder was left empty, and remove it if wished.
+
+        What cannot be looked into, or is gone, was not.
+        """
+        try:
+            with self._locked_folder(prefix, create=False) as folder:
+                age = time.time() - os.fstat(folder).st_mtime
+                if os.listdir(folder) or age < FORSAKEN_AFTER:
+                    return False
+                if remove:
+                    self._remove_if_empty(prefix)
+                    self._release(folder)
+                return True
+        except OSError:
+            return False
 
     def _place(self, staged: StagedFile, digest: Digest) -> bool:
         """Make staged content visible; false if it was there. Raises Collision, OSError."""
@@ -151,7 +232,7 @@ class LocalStorage:
 
     def _add(self, staged: StagedFile, digest: Digest) -> bool:
         """Give the complete file its name; false if a blob has that now. Raises OSError."""
-        with self._locked_folder(digest, create=True) as folder:
+        with self._locked_folder(digest.hex[:2], create=True) as folder:
             mode = _mode(folder, digest)
             if S_ISREG(mode):
                 return False
@@ -159,7 +240,8 @@ class LocalStorage:
                 raise FileExistsError(errno.EEXIST, "not a regular file", digest.hex)
             staged.rename(digest.hex, folder)
             self._release(folder)
-            return True
+        self._drop_damaged(digest)  # only now, when the good one is on disk
+        return True
 
     def _confirm(self, blob: LocalBlob) -> bool:
         """Flush a blob that was there; false if it is gone. Raises OSError.
@@ -168,7 +250,7 @@ class LocalStorage:
         """
         self._flush(blob.fileno())
         try:
-            with self._locked_folder(blob.digest, create=False) as folder:
+            with self._locked_folder(blob.digest.hex[:2], create=False) as folder:
                 named = os.stat(blob.digest.hex, dir_fd=folder, follow_symlinks=False)
                 if not os.path.samestat(named, os.fstat(blob.fileno())):
                     return False
@@ -177,10 +259,32 @@ class LocalStorage:
         except FileNotFoundError:
             return False
 
+    def _drop_damaged(self, digest: Digest) -> bool:
+        """Remove the damaged copy of a blob; false if there is none. Raises OSError."""
+        try:
+            os.unlink(self._quarantine_path(digest))
+        except FileNotFoundError:
+            return False
+        self._flush_path(self._quarantine)
+        return True
+
+    def _absence(self, digest: Digest, error: OSError) -> Exception:
+        """Return what to raise for `error`, NotFound or Damaged where it means no blob is there."""
+        if error.errno not in _NO_BLOB:
+            return error
+        try:
+            return Damaged(digest, os.lstat(self._quarantine_path(digest)).st_mtime_ns)
+        except FileNotFoundError:
+            return NotFound(digest)
+
+    def _remove_if_empty(self, prefix: str) -> None:
+        with suppress(OSError):  # ENOTEMPTY; a mount point (EBUSY) may stay as well
+            os.rmdir(self._folder_path(prefix))
+
     @contextmanager
-    def _locked_folder(self, digest: Digest, *, create: bool) -> Iterator[int]:
-        """Hold the lock of the digest's prefix folder; its descriptor. Raises OSError."""
-        path = self._folder_path(digest)
+    def _locked_folder(self, prefix: str, *, create: bool) -> Iterator[int]:
+        """Hold the lock of a prefix folder; its descriptor. Raises OSError."""
+        path = self._folder_path(prefix)
         while True:
             if create:
                 with suppress(FileExistsError):
@@ -226,8 +330,11 @@ class LocalStorage:
         if self._durable:
             os.fsync(descriptor)
 
-    def _folder_path(self, digest: Digest) -> str:
-        return f"{self._root}/{digest.hex[:2]}"
+    def _folder_path(self, prefix: str) -> str:
+        return f"{self._root}/{prefix}"
+
+    def _quarantine_path(self, digest: Digest) -> str:
+        return f"{self._quarantine}/{digest.hex}"
 
 
 def _mode(folder: int, digest: Digest) -> int:
@@ -246,6 +353,7 @@ def _is_at(folder: int, path: str) -> bool:
         return False
 
 
-def _not_found(digest: Digest, error: OSError) -> Exception:
-    """Return what to raise for `error`: NotFound where it means that no blob is there."""
-    return NotFound(digest) if error.errno in _NO_BLOB else error
+def _is_same(blob: LocalBlob, status: os.stat_result) -> bool:
+    """Tell whether `status` is that of the blob's file, with the bytes that it was opened with."""
+    unchanged = (status.st_size, status.st_mtime_ns) == (blob.size, blob.stamp)
+    return unchanged and os.path.samestat(status, os.fstat(blob.fileno()))

@@ -76,24 +76,37 @@ class TempFile:
 
 def sweep(folder: str) -> int:
     """Remove the files in `folder` whose writers are dead; return how many. Raises OSError."""
+    return sum(1 for _ in unheld(folder, remove=True))
+
+
+def unheld(folder: str, *, remove: bool) -> Iterator[tuple[str, int]]:
+    """Yield name and size of the files in `folder` that no writer holds. Raises OSError.
+
+    They are what the dead have left; or one is so young that it is not locked yet, and then it is
+    empty. With `remove` they are gone when they are yielded.
+    """
     with os.scandir(folder) as entries:
-        paths = [entry.path for entry in entries if entry.is_file(follow_symlinks=False)]
-    return sum(map(_remove_if_dead, paths))
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    for name in names:
+        size = _size_if_unheld(f"{folder}/{name}", remove=remove)
+        if size is not None:
+            yield name, size
 
 
-def _remove_if_dead(path: str) -> bool:
+def _size_if_unheld(path: str, *, remove: bool) -> int | None:
     with suppress(FileNotFoundError):  # published or discarded just now
         # For writing, since NFS grants LOCK_EX on nothing else (flock(2)).
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
-            return True
+            if remove:
+                os.unlink(path)
+            return os.fstat(descriptor).st_size
         except BlockingIOError:  # its writer lives
             pass
         finally:
             os.close(descriptor)
-    return False
+    return None
 
 
 class StagedFile:

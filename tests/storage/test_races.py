@@ -85,7 +85,7 @@ def test_what_is_acknowledged_adds_up(tmp_path: Path, *, durable: bool) -> None:
             storage.delete(digest)
         with pytest.raises(NotFound):
             storage.open(digest)
-    assert os.listdir(root) == [".tmp"]
+    assert sorted(os.listdir(root)) == [".deletions", ".tmp"]
     assert os.listdir(root / ".tmp") == []
     outcomes = {outcome for outcome, _ in tally}
     assert outcomes == {"created", "there", "deleted", "read", "not found", "collision"}

@@ -1,0 +1,154 @@
+"""Answers that are given again: only to the very same bytes, and only for as long as they last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from httpd.exchange import Fields, Request, Response
+from httpd.protocol.head import Head
+from httpd.server.recall import LONGEST_QUESTION, SECONDS, Recall
+from tests.served import Client, Served, request
+from tests.server.conftest import Serve
+
+
+class Counter:
+    """A handler whose answers count the calls, and last while `lasting` is true."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.lasting = True
+
+    async def __call__(self, request: Request) -> Response:
+        self.calls += 1
+        content = f"{request.path} {self.calls}".encode()
+        return Response(200, [("ETag", '"1"')], content, lasts=lambda: self.lasting)
+
+
+@pytest.fixture
+def counter() -> Counter:
+    return Counter()
+
+
+def test_the_same_question_is_answered_without_asking_the_application(
+    serve: Serve, counter: Counter
+) -> None:
+    served = serve(counter)
+    first = served.connect().ask(request("/a"))
+    for client in served.connect(), served.connect():
+        again = client.ask(request("/a"))
+        assert (again.status, again.content) == (200, b"/a 1")
+        assert again.fields.keys() == first.fields.keys()
+    served.catch_up()
+    assert counter.calls == 1
+    assert [line.split('"')[1] for line in served.lines] == ["GET /a HTTP/1.1"] * 3
+
+
+def test_an_answer_that_no_longer_lasts_is_found_anew(serve: Serve, counter: Counter) -> None:
+    served = serve(counter)
+    client = served.connect()
+    assert client.ask(request("/a")).content == b"/a 1"
+    counter.lasting = False
+    assert client.ask(request("/a")).content == b"/a 2"
+
+
+def sent_twice(client: Client, data: bytes) -> None:
+    for _ in range(2):
+        client.ask(data)
+
+
+def in_two_parts(client: Client, data: bytes, at: int, served: Served) -> None:
+    for _ in range(2):
+        client.send(data[:at])
+        served.catch_up()
+        client.send(data[at:])
+        client.read_reply()
+
+
+# what is sent twice, and differs from the whole of one plain GET
+OTHERS: dict[str, bytes] = {
+    "with content": request("/a", "Content-Length: 2") + b"hi",
+    "another method": request("/a", method="DELETE"),
+    "a long question": request("/a", f"X: {'x' * LONGEST_QUESTION}"),
+    "empty lines before": b"\r\n" + request("/a"),
+}
+
+
+@pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS)
+def test_any_other_request_is_asked_anew(serve: Serve, counter: Counter, data: bytes) -> None:
+    sent_twice(serve(counter).connect(), data)
+    assert counter.calls == 2
+
+
+def test_a_request_in_parts_is_never_taken_for_a_whole(serve: Serve, counter: Counter) -> None:
+    served = serve(counter)
+    data = request("/a")
+    client = served.connect()
+    for at in range(1, len(data)):
+        in_two_parts(client, data, at, served)
+    assert counter.calls == 2 * (len(data) - 1)
+
+
+def test_pipelined_requests_are_all_answered(serve: Serve, counter: Counter) -> None:
+    client = serve(counter).connect()
+    client.ask(request("/a"))
+    client.send(request("/a") + request("/b"))
+    assert [client.read_reply().content for _ in range(2)] == [b"/a 2", b"/b 3"]
+
+
+def test_an_answer_that_closes_is_not_repeated(serve: Serve, counter: Counter) -> None:
+    served = serve(counter)
+    for call in 1, 2:
+        client = served.connect()
+        reply = client.ask(request("/a", "Connection: close"))
+        assert (reply.content, reply.closes) == (f"/a {call}".encode(), True)
+
+
+def test_a_drain_is_announced_in_the_next_answer(serve: Serve, counter: Counter) -> None:
+    served = serve(counter)
+    client = served.connect()
+    client.ask(request("/a"))
+    served.call(lambda: served.server.drain(now=False))
+    reply = client.ask(request("/a"))
+    assert (reply.content, reply.closes) == (b"/a 2", True)
+
+
+HEAD = Head("GET", "/a", (1, 1), Fields([("host", "h")]))
+LEAD = b"HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 07:20:11 GMT\r\n\r\n"
+
+
+def keep(recall: Recall, question: bytes, size: int, lasts: Callable[[], bool]) -> None:
+    recall.keep(question, HEAD, LEAD, Response(200, [], bytes(size), lasts=lasts), 0.0)
+
+
+def question(number: int) -> bytes:
+    return b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number
+
+
+def test_the_oldest_is_forgotten_where_room_is_short() -> None:
+    recall = Recall(most_bytes=1000)
+    for number in range(3):
+        keep(recall, question(number), 300, lambda: True)
+    found = [recall.find(question(number), 0.0) is not None for number in range(3)]
+    assert found == [False, True, True]
+    keep(recall, question(3), 2000, lambda: True)
+    assert all(recall.find(question(number), 0.0) is None for number in range(4))
+
+
+def test_every_answer_is_found_anew_now_and_then() -> None:
+    recall = Recall()
+    keep(recall, question(1), 1, lambda: True)
+    assert recall.find(question(1), SECONDS - 1) is not None
+    assert recall.find(question(1), SECONDS) is None
+
+
+def test_the_date_is_the_present_one() -> None:
+    recall = Recall()
+    keep(recall, question(1), 2, lambda: True)
+    answer = recall.find(question(1), 0.0)
+    assert answer is not None
+    sent = answer.at("Tue, 24 Nov 2026 00:00:00 GMT")
+    assert (
+        sent == LEAD.replace(b"Mon, 23 Nov 2026 07:20:11", b"Tue, 24 Nov 2026 00:00:00") + b"\0\0"
+    )
