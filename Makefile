@@ -5,15 +5,15 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help start stop restart status test test-big lint types check clean
+.PHONY: help start stop restart status test test-long lint types check clean
 
 help:
-	@echo "make start    set up, start the daemon on port 9000 and say how to talk to it"
-	@echo "make stop     stop it"
-	@echo "make test     set up, run the whole test suite"
-	@echo "make check    ruff, mypy --strict, and the tests"
-	@echo "make test-big what moves gigabytes through the daemon"
-	@echo "make clean    remove what the commands above have made, but no stored file"
+	@echo "make start      set up, start the daemon on port 9000 and say how to talk to it"
+	@echo "make stop       stop it"
+	@echo "make test       set up, run the whole test suite"
+	@echo "make check      ruff, mypy --strict, and the tests"
+	@echo "make test-long  the tests that move gigabytes or take minutes"
+	@echo "make clean      remove what the commands above have made, but no stored file"
 
 start: $(READY)
 	@$(RUN) main.py start $(ARGS)
@@ -22,10 +22,10 @@ stop restart status: $(READY)
 	@$(RUN) main.py $@ $(ARGS)
 
 test: $(READY)
-	$(RUN) -m pytest -m "not big" $(ARGS)
+	$(RUN) -m pytest -m "not big and not long" $(ARGS)
 
-test-big: $(READY)
-	$(RUN) -m pytest -m big $(ARGS)
+test-long: $(READY)
+	$(RUN) -m pytest -m "big or long" $(ARGS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

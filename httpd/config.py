@@ -25,6 +25,8 @@ COMMANDS = {
     "status": "tell whether it runs, where, how long and with which workers",
     "get_pid": "print its process id",
     "run": "serve in the foreground and log to stderr",
+    "verify": "check every stored file, while the daemon runs or not",
+    "import": "take in an older store: import PATH",
 }
 # What --hash offers for new content; the storage knows how to make and how to read each of them.
 HASHES = ("md5", "sha1", "sha256", "sha512", "blake2b")
@@ -212,6 +214,41 @@ OPTIONS: dict[str, Option] = {
 }
 
 
+class Extra(NamedTuple):
+    """A row of the second table: what some commands take, from the command line alone."""
+
+    commands: tuple[str, ...]
+    parse: Parse | None  # None: a flag that takes no value
+    help: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `verify` or `import` is told besides the settings."""
+
+    # fmt: off
+    path: Annotated[Path | None, Extra(("import",), path,
+        "folder of the older store; it is only read")] = None
+    names_from: Annotated[str | None, Extra(("import",), database,
+        "database with a table file(id, name), where the files in PATH are named by their ids")
+        ] = None
+    repair: Annotated[bool, Extra(("verify",), None,
+        "quarantine damaged files, free what is left of failed uploads; else nothing is changed")
+        ] = False
+    anew: Annotated[bool, Extra(("verify",), None,
+        "begin at the beginning, not where a check was interrupted")] = False
+    rate: Annotated[int | None, Extra(("verify", "import"), size(1, 1 << 40),
+        "bytes a second to read at most, like 50M")] = None
+    json: Annotated[bool, Extra(("verify", "import"), None,
+        "print one JSON document and not lines")] = False
+    # fmt: on
+
+
+EXTRAS: dict[str, Extra] = {
+    key: hint.__metadata__[0] for key, hint in get_type_hints(Task, include_extras=True).items()
+}
+
+
 class Source(NamedTuple):
     """A place that sets options."""
 
@@ -245,12 +282,42 @@ def read(
 
     Raises BadOption, and SystemExit on --help, --version and on what is no command or flag.
     """
-    given = vars(_parser().parse_args(argv))
-    command = given.pop("command")
-    flags = Source({flag(key): text for key, text in given.items()}, Path.cwd(), None)
+    command, given = _parse(argv)
+    texts = {flag(key): text for key, text in given.items() if key in OPTIONS}
+    flags = Source(texts, Path.cwd(), None)
     sources = [flags, *(surroundings(home) if sources is None else sources)]
     values = {key: _value(key, option, sources, home) for key, option in OPTIONS.items()}
     return command, Settings(home=home, **values)
+
+
+def read_task(argv: Sequence[str]) -> Task:
+    """Read what else `verify` or `import` is told. Raises as `read`."""
+    _, given = _parse(argv)
+    values: dict[str, Any] = {}
+    for key in given.keys() & EXTRAS.keys():
+        parse = EXTRAS[key].parse
+        try:
+            values[key] = True if parse is None else parse(given[key], Path.cwd())
+        except ValueError as error:
+            raise BadOption(f"{_title(key)}: {given[key]!r} {error}") from None
+    return Task(**values)
+
+
+def _parse(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return the command, and what is given by key, as text."""
+    parser = _parser()
+    given = vars(parser.parse_intermixed_args(argv))  # a PATH may follow the options
+    command = given.pop("command")
+    for key in given.keys() & EXTRAS.keys():
+        if command not in EXTRAS[key].commands:
+            parser.error(f"{command} takes no {_title(key)}: {given[key]!r}")
+    if command == "import" and "path" not in given:
+        parser.error("import needs the PATH of an older store")
+    return command, given
+
+
+def _title(key: str) -> str:
+    return "PATH" if key == "path" else flag(key)
 
 
 def _value(key: str, option: Option, sources: Sequence[Source], home: Path) -> Any:
@@ -285,8 +352,8 @@ def _parser() -> argparse.ArgumentParser:
         usage="main.py [command] [option ...]",
         description="filestored keeps files: POST one and get its hash, GET it back, DELETE it.",
         epilog="commands:\n" + "".join(f"  {key:10}{text}\n" for key, text in COMMANDS.items())
-        + "\nEvery option is also a variable, --max-body is FILESTORED_MAX_BODY, in the "
-        "environment\nor in a file .env in the current folder or beside main.py.",
+        + "\nEvery option of the daemon is also a variable, --max-body is FILESTORED_MAX_BODY, in "
+        "the\nenvironment or in a file .env in the current folder or beside main.py.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -295,10 +362,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command", nargs="?", choices=COMMANDS, default="start", help=argparse.SUPPRESS
     )
+    parser.add_argument("path", nargs="?", metavar="PATH", help=argparse.SUPPRESS)
     titles = dict.fromkeys(option.group for option in OPTIONS.values())
     groups = {title: parser.add_argument_group(title) for title in titles}
     for key, option in OPTIONS.items():
         groups[option.group].add_argument(flag(key), dest=key, help=_explain(option))
+    extras = parser.add_argument_group("verify and import")
+    for key, (commands, parse, text) in EXTRAS.items():
+        if key != "path":
+            action = "store" if parse else "store_true"
+            note = f"{text} ({', '.join(commands)})"
+            extras.add_argument(flag(key), dest=key, action=action, help=note)
     return parser
 
 

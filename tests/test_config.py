@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from httpd import config
-from httpd.config import BadOption, Settings
+from httpd.config import BadOption, Settings, Task
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = Path("/srv/filestored")
@@ -135,13 +135,16 @@ def test_variable_set_to_nothing_is_not_set(line: str, tmp_path: Path) -> None:
         (["start", "--port", "9001"], "start"),
         (["--port", "9001", "run"], "run"),
         (["--port", "9001", "stop", "--listen", "7"], "stop"),
-        *([[command], command] for command in config.COMMANDS),
+        *([[command], command] for command in config.COMMANDS if command != "import"),
+        (["import", "/old", "--port=9001"], "import"),
+        (["import", "--port=9001", "/old"], "import"),
+        (["--port", "9001", "import", "/old"], "import"),
     ],
 )
 def test_command(argv: list[str], command: str) -> None:
     found, settings = config.read(argv, HOME)
     assert found == command
-    assert settings.port == (9001 if "9001" in argv else 9000)
+    assert settings.port == (9001 if "9001" in " ".join(argv) else 9000)
 
 
 @pytest.mark.parametrize(
@@ -264,3 +267,65 @@ def test_help_names_every_command_and_option(capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     for word in [*config.COMMANDS, *FLAGS.values(), "FILE_SERVICE_CHUNK", "default 9000"]:
         assert word in text
+
+
+# ---- what verify and import are told besides
+
+
+def test_task_is_empty_unless_told() -> None:
+    assert config.read_task(["verify"]) == Task()
+
+
+@pytest.mark.parametrize(
+    ("argv", "key", "value"),
+    [
+        (["verify", "--repair"], "repair", True),
+        (["verify", "--anew"], "anew", True),
+        (["verify", "--json"], "json", True),
+        (["verify", "--rate", "50M"], "rate", 50 << 20),
+        (["import", "--rate=1", "/old"], "rate", 1),
+        (["import", "--json", "/old"], "path", Path("/old")),
+        (["import", "/old", "--names-from=sqlite:////a.db"], "names_from", "sqlite:////a.db"),
+    ],
+)
+def test_task(argv: list[str], key: str, value: object) -> None:
+    assert getattr(config.read_task(argv), key) == value
+
+
+def test_paths_of_a_task_start_from_the_current_folder(tmp_path: Path) -> None:
+    task = config.read_task(["import", "old", "--names-from", "sqlite:///a.db"])
+    assert (task.path, task.names_from) == (tmp_path / "old", f"sqlite:///{tmp_path}/a.db")
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["verify", "--rate=0"], "--rate: '0' is not from 1 to"),
+        (["verify", "--rate=fast"], "--rate: 'fast' is not a number of bytes"),
+        (["import", ""], "PATH: '' is empty"),
+    ],
+)
+def test_wrong_value_of_a_task(argv: list[str], complaint: str) -> None:
+    with pytest.raises(BadOption, match=re.escape(complaint)):
+        config.read_task(argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["start", "--repair"], "start takes no --repair"),
+        (["--json"], "start takes no --json"),
+        (["stop", "/old"], "stop takes no PATH: '/old'"),
+        (["verify", "/old"], "verify takes no PATH"),
+        (["verify", "--names-from=sqlite:///a"], "verify takes no --names-from"),
+        (["import", "/old", "--repair"], "import takes no --repair"),
+        (["import"], "import needs the PATH of an older store"),
+    ],
+)
+def test_what_a_command_does_not_take_exits_with_2(
+    argv: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read(*argv)
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err

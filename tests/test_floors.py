@@ -15,6 +15,7 @@ FLOORS = {
     "process": 4,
     "server": 3,
     "app": 3,
+    "upkeep": 3,
     "protocol": 2,
     "storage": 2,
     "catalog": 2,

@@ -130,7 +130,7 @@ class Catalog:
         Waits as long as another holds it. A thread holds one lock at a time. In PostgreSQL the
         lock is its connection's: when that is lost, every further call inside raises.
         """
-        self._prepare()
+        self._get_ready()
         with self._locks.hold(digest):
             yield
 
@@ -138,7 +138,7 @@ class Catalog:
         """Say that content is about to be published; return whether the digest had no row.
 
         A row that nothing refers to was left by an upload that never came to its end: it now
-        tells of this one. Any other row stays as it is. Raises ValueError for bad text.
+        tells of this one. Any other row stays as it is.
         """
         told = {"size": size, "token": token, "noted_us": _microseconds(datetime.now(UTC))}
         this_row = blobs.c.digest == digest
@@ -269,13 +269,13 @@ class Catalog:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        self._prepare()
+        self._get_ready()
         with self._transaction(self._engine) as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        self._prepare()
+        self._get_ready()
         with self._transaction(self._writer) as connection:
             yield connection
 
@@ -291,7 +291,7 @@ class Catalog:
                 with engine.begin() as connection:
                     yield connection
 
-    def _prepare(self) -> None:
+    def _get_ready(self) -> None:
         """See to it that this is the right process, and, once, that the schema is right."""
         if os.getpid() != self._pid:
             raise RuntimeError("a catalog was opened before a fork: open it in each process")

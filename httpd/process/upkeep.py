@@ -19,12 +19,13 @@ from pathlib import Path
 from httpd.app.media_types import type_of
 from httpd.app.references import Origin, References
 from httpd.catalog import url as urls
+from httpd.catalog.catalog import Catalog
 from httpd.catalog.errors import CatalogUnavailable
 from httpd.catalog.older import OlderNames
 from httpd.config import BadOption, Settings, Task
 from httpd.process.daemon import UMASK
 from httpd.process.identity import find_identity
-from httpd.process.worker import catalog_url, open_catalog, open_storage
+from httpd.process.worker import catalog_url, open_catalog, open_storage, prepare
 from httpd.storage.contract import Staged
 from httpd.storage.note import Note
 from httpd.upkeep.copying import Copying
@@ -55,6 +56,11 @@ def import_store(settings: Settings, task: Task) -> int:
     """Take an older store into another; return the exit code. Raises BadOption."""
     if task.path is not None and _same(task.path, settings.store):
         raise BadOption(f"PATH: {task.path} is the store itself")
+    if task.names_from is not None:
+        try:
+            Catalog.prepare(task.names_from)
+        except ValueError as error:
+            raise BadOption(f"--names-from: {error}") from None
     return _carry_out(_import, settings, task, "imported", "already there", "bytes")
 
 
@@ -63,12 +69,13 @@ def _carry_out(
 ) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names are in every alphabet
+    prepare(settings)
     _become_owner(settings)
     report = Report(sys.stdout, sys.stderr, *counts, as_json=task.json)
     try:
         with report.telling():
             work(settings, task, report)
-    except (CatalogUnavailable, ValueError) as error:
+    except CatalogUnavailable as error:
         return _complain(f"the database: {error}")
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""

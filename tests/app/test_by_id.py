@@ -18,6 +18,7 @@ from tests.app.samples import JSON, expecting, form_body, upload
 from tests.catalog.conftest import postgresql  # noqa: F401 - the fixture, for the second database
 from tests.daemons import Daemon, until
 from tests.service import Service, blobs_in, path_in
+from tests.storage.samples import COLLIDING
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -198,8 +199,6 @@ def test_content_that_is_there_need_not_be_sent(service: Service, content: bytes
 
 
 def test_collision_is_told_and_names_nothing(service: Service) -> None:
-    from tests.storage.samples import COLLIDING
-
     first, second = COLLIDING
     kept = upload(service, first, "collision.1")
     answers = [

@@ -10,8 +10,7 @@ import pytest
 
 from httpd.catalog.catalog import Catalog
 from tests.catalog.databases import PROGRAMS, Server
-
-PROCESSES = 3
+from tests.catalog.samples import PROCESSES
 
 
 @pytest.fixture(scope="session")

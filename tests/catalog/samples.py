@@ -10,6 +10,7 @@ from httpd.catalog.rows import File
 
 DIGEST = "5d41402abc4b2a76b9719d911017c592"
 OTHER_DIGEST = "7d793037a0760186574b0282f2f435e7"
+PROCESSES = 3  # in the fixture of that name: more than there are cores on a small machine
 START = datetime(2024, 2, 29, 23, 59, 59, 999_999, UTC)
 
 

@@ -141,9 +141,9 @@ def test_only_the_first_note_makes_the_row(catalog: Catalog) -> None:
 def test_a_row_that_an_upload_has_left_over_tells_of_the_next_one(catalog: Catalog) -> None:
     catalog.note(DIGEST, "md5", 5, "first")
     left_over = blob_of(catalog)
-    catalog.note(DIGEST, "md5", 6, "second")
+    assert catalog.note(DIGEST, "md4", 6, "second") is False
     row = blob_of(catalog)
-    assert row[:-1] == (DIGEST, "md5", 6, False, "second")
+    assert row[:-1] == (DIGEST, "md4", 6, False, "second")
     assert row.noted_at >= left_over.noted_at
 
 

@@ -17,9 +17,8 @@ import pytest
 from httpd.catalog.catalog import Catalog
 from httpd.catalog.engine import SESSION
 from httpd.catalog.errors import CatalogUnavailable
-from tests.catalog.conftest import PROCESSES
 from tests.catalog.databases import execute
-from tests.catalog.samples import DIGEST, OTHER_DIGEST, a_file, upload
+from tests.catalog.samples import DIGEST, OTHER_DIGEST, PROCESSES, a_file, upload
 from tests.daemons import PATIENCE, until
 
 THREADS = 3
@@ -165,11 +164,11 @@ def test_a_lost_lock_that_is_not_used_again_is_no_error(postgresql_url: str) -> 
 def test_the_statement_timeout_does_not_count_for_a_lock(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SESSION, "statement_timeout", "50ms")
+    monkeypatch.setitem(SESSION, "statement_timeout", "500ms")
     catalog = Catalog.open(postgresql_url)
     waiting_long = (
         "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
-        " AND clock_timestamp() - query_start > interval '200 ms'"
+        " AND clock_timestamp() - query_start > interval '600 ms'"
     )
     with another_thread() as run:
         with catalog.locked(DIGEST):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -140,10 +142,9 @@ def test_more_threads_than_connections(url: str, monkeypatch: pytest.MonkeyPatch
 def test_a_statement_that_takes_too_long(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(engine.SESSION, "statement_timeout", "50ms")
-    catalog = Catalog.open(postgresql_url)
+    monkeypatch.setitem(engine.SESSION, "statement_timeout", "500ms")
+    catalog, blocker = Catalog.open(postgresql_url), Catalog.open(postgresql_url)
     upload(catalog, a_file())
-    blocker = Catalog.open(postgresql_url)
     with blocker._writing() as connection:
         connection.exec_driver_sql("LOCK TABLE files")
         assert "timeout" in reason_of(CALLS["find"], catalog).reason
@@ -170,44 +171,71 @@ def test_a_full_disk_of_the_server(postgresql_url: str) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=64", "tmpfs", folder], check=True
+    )
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def fill(folder: Path) -> Path:
-    """Use up all the space there is, return the file that has it."""
-    path = folder / "filler"
-    with path.open("wb", buffering=0) as file, suppress(OSError):
+def use_up_space(folder: Path) -> None:
+    with (folder / "0").open("wb", buffering=0) as file, suppress(OSError):
         while file.write(bytes(4096)):
             pass
-    return path
+
+
+def use_up_inodes(folder: Path) -> None:
+    with suppress(OSError):
+        for number in count():
+            (folder / str(number)).touch()
+
+
+@contextmanager
+def full(disk: Path, use_up: Callable[[Path], None] = use_up_space) -> Iterator[None]:
+    """Leave nothing of a disk's space, or of its inodes, for the catalog."""
+    folder = disk / "filler"
+    folder.mkdir()
+    use_up(folder)
+    yield
+    rmtree(folder)
 
 
 @pytest.mark.root
 def test_a_full_disk(small_disk: Path) -> None:
     catalog = Catalog.open(f"sqlite:///{small_disk}/catalog.db")
     upload(catalog, a_file())
-    filler = fill(small_disk)
 
     def add_much(catalog: Catalog) -> None:
         for number in range(2, 100):
             catalog.add(a_file(number, "x" * 100_000), stored_by_hash=None)
 
-    assert reason_of(add_much, catalog).full
-    assert catalog.find(a_file().id) == a_file()
-    filler.unlink()
+    with full(small_disk):
+        assert reason_of(add_much, catalog).full
+        assert catalog.find(a_file().id) == a_file()
     upload(catalog, a_file(1000))
     catalog.close()
 
 
 @pytest.mark.root
-def test_a_disk_that_is_full_before_the_catalog_is_made(small_disk: Path) -> None:
-    filler = fill(small_disk)
+@pytest.mark.parametrize("use_up", [use_up_space, use_up_inodes])
+def test_a_disk_that_is_full_before_the_catalog_is_made(
+    small_disk: Path, use_up: Callable[[Path], None]
+) -> None:
     catalog = Catalog.open(f"sqlite:///{small_disk}/catalog.db")
-    assert reason_of(CALLS["check"], catalog).full
-    filler.unlink()
+    with full(small_disk, use_up):
+        assert reason_of(CALLS["check"], catalog).full
     upload(catalog, a_file())
+    catalog.close()
+
+
+@pytest.mark.root
+def test_a_disk_that_is_full_when_the_catalog_is_opened_again(small_disk: Path) -> None:
+    catalog = Catalog.open(f"sqlite:///{small_disk}/catalog.db")
+    upload(catalog, a_file())
+    catalog.close()
+    with full(small_disk):
+        assert reason_of(CALLS["find"], catalog).full
+    assert catalog.find(a_file().id) == a_file()
     catalog.close()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,14 @@ def test_any_other_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match=REFUSED[text]) as refusal:
         Catalog.open(text)
     assert "ter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", UNDERSTOOD)
+def test_a_driver_can_be_loaded_beforehand(text: str) -> None:
+    Catalog.prepare(text)
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # what makes its import fail
+    with pytest.raises(ValueError, match=r"not installed.*psycopg"):
+        Catalog.prepare("postgresql://u:hunter2@h/d")

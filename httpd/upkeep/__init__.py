@@ -1,0 +1,1 @@
+"""What is done with a store beside serving it: checking, repairing, taking in an older one."""
