@@ -127,15 +127,14 @@ class LocalStorage:
         """Take a blob away, and its folder if that is empty now. Raises NotFound, OSError."""
         # With a damaged copy alone there may be no folder, but who heals it must be kept apart.
         damaged = os.path.lexists(self._quarantine_path(digest))
-        self._deletions.prepare()
         try:
             with self._locked_folder(digest.hex[:2], create=damaged) as folder:
                 # First: what is left by a crash in between is a blob, and not a damaged one.
                 dropped = damaged and self._drop_damaged(digest)
                 here = S_ISREG(_mode(folder, digest))
                 if here:
-                    os.unlink(digest.hex, dir_fd=folder)
-                    self._deletions.note(digest)
+                    with self._deletions.noted(digest):
+                        os.unlink(digest.hex, dir_fd=folder)
                 self._remove_if_empty(digest.hex[:2])
                 if not (here or dropped):
                     raise NotFound(digest)
@@ -181,14 +180,13 @@ class LocalStorage:
         Raises OSError.
         """
         self._make(Path(self._quarantine), FOLDER_MODE)
-        self._deletions.prepare()
         name, prefix = blob.digest.hex, blob.digest.hex[:2]
         try:
             with self._locked_folder(prefix, create=False) as folder:
                 if not _is_same(blob, os.stat(name, dir_fd=folder, follow_symlinks=False)):
                     return False
-                os.rename(name, self._quarantine_path(blob.digest), src_dir_fd=folder)
-                self._deletions.note(blob.digest)
+                with self._deletions.noted(blob.digest):
+                    os.rename(name, self._quarantine_path(blob.digest), src_dir_fd=folder)
                 self._remove_if_empty(prefix)
                 self._flush_path(self._quarantine)
                 self._release(folder)
