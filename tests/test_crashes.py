@@ -106,7 +106,7 @@ def test_kill_in_mid_upload(rounds: Iterator[int], daemon: Daemon) -> None:
             running = [pool.submit(uploader.run, answered) for uploader in uploaders]
             try:
                 assert answered.wait(10)
-                time.sleep(dice.uniform(0, LONGEST_ROUND))
+                time.sleep(dice.uniform(0, LONGEST_ROUND))  # the moment itself is what is tried
             finally:
                 kill_all(daemon)
             for each in running:

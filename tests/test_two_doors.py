@@ -1,4 +1,4 @@
-"""Both front doors on the same few contents, from many clients at once, and through kill -9."""
+"""Both front doors on the same few contents, from many clients at once, on two workers."""
 
 from __future__ import annotations
 
