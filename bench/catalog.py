@@ -10,6 +10,7 @@ PostgreSQL where its Debian package is.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -114,6 +115,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="time the list and look-ups by id")
     parser.add_argument("--files", type=int, default=100_000)
     count = parser.parse_args().files
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    print(f"{count} files; {cores} cores, load {load:.2f} (what else runs here adds to every time)")
     with databases() as urls:
         for name, url in urls.items():
             with TemporaryDirectory() as folder:
