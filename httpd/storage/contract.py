@@ -19,7 +19,7 @@ Whatever a backend is made of, it holds to this (`tests/storage/test_contract.py
 - Content that is there already is compared byte by byte and never replaced: equal bytes are a
   success with `created` false, other bytes are a `Collision`.
 - Memory stays O(1) in the size of a blob.
-- Every call but `append`, `pending` and `size` may block; all of them may be made from any thread.
+- Every call but `append` and `size` may block; all of them may be made from any thread.
 - Errors of the system are OSErrors with their errno (ENOSPC, EIO, …); after one, the storage
   still serves, and nothing is left of the upload that failed.
 """
@@ -132,15 +132,11 @@ class Staged(Protocol):
     def size(self) -> int:
         """The number of bytes appended."""
 
-    @property
-    def pending(self) -> int:
-        """The number of appended bytes that are not yet both hashed and written.
-
-        They are held in memory: who appends stops for a while when there are too many.
-        """
-
     def append(self, piece: bytes) -> None:
-        """Queue the content's next bytes. Never blocks, never fails."""
+        """Queue the content's next bytes. Never blocks, never fails.
+
+        They are held in memory until both hashed and written: who appends waits now and then.
+        """
 
     def hash_batch(self) -> None:
         """Hash the next batch of what is queued for it, if anything is."""

@@ -140,18 +140,10 @@ class StagedFile:
         self._to_write: deque[bytes] = deque()
         self._hashing = Lock()
         self._writing = Lock()  # held wherever the temporary file is used
-        self._hashed = 0
         self._written = 0
         self._flushed = 0
         self._file: TempFile | None = None
         self._failure: Exception | None = None
-
-    @property
-    def pending(self) -> int:
-        """The number of appended bytes that are not yet both hashed and written."""
-        # Every counter has one writer. The size is read last, as it is counted first: never < 0.
-        done = min(self._hashed, self._written)
-        return self.size - done
 
     def append(self, piece: bytes) -> None:
         """Queue the content's next bytes. Never blocks, never fails."""
@@ -245,7 +237,6 @@ class StagedFile:
     def _hash(self, batch: bytes) -> None:
         for running in self._hashes.values():
             running.update(batch)
-        self._hashed += len(batch)
 
     def _write(self, batch: bytes) -> None:
         file = self._open_file()

@@ -228,30 +228,13 @@ def test_content_of_another_digest_cannot_be_sealed(storage: Storage) -> None:
         staged.publish()
 
 
-def test_bytes_are_pending_until_both_hashed_and_written(storage: Storage) -> None:
-    staged = storage.stage()
-    assert (staged.size, staged.pending) == (0, 0)
-    staged.append(b"hello")
-    assert (staged.size, staged.pending) == (5, 5)
-    staged.hash_batch()
-    assert staged.pending == 5
-    staged.append(b"you")
-    staged.write_batch()
-    assert (staged.size, staged.pending) == (8, 3)
-    staged.hash_batch()
-    assert (staged.size, staged.pending) == (8, 0)
-    staged.discard()
-
-
 def test_receiving_hashing_and_writing_overlap_freely(storage: Storage) -> None:
     pieces = [bytes([n % 251]) * (n % 7000) for n in range(2000)]
     staged = storage.stage()
-    seen: list[int] = []
 
     def work_off(work: Callable[[], None]) -> None:
         while staged.size < sum(map(len, pieces)):
             work()
-            seen.append(staged.pending)
 
     with ThreadPoolExecutor(4) as pool:
         # Two of each: they wait for each other and keep the order.
@@ -261,7 +244,6 @@ def test_receiving_hashing_and_writing_overlap_freely(storage: Storage) -> None:
             staged.append(piece)
         for worker in workers:
             worker.result()
-    assert min(seen) >= 0
     content = b"".join(pieces)
     digest = Digest("md5", hashlib.md5(content).hexdigest())
     assert staged.publish() == (digest, len(content), True)
