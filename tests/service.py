@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import requests
@@ -26,6 +29,20 @@ class Service(requests.Session):
         """Fetch by digest; `fields` are header fields, with "_" for "-"."""
         headers = {name.replace("_", "-"): value for name, value in fields.items()}
         return self.get(f"/?file_hash={digest}{query}", headers=headers)
+
+
+@contextmanager
+def service_as_nobody() -> Iterator[Service]:
+    """Give a daemon that root has started, and that runs as another user."""
+    with TemporaryDirectory() as folder:  # which pytest's own folders would keep it out of
+        Path(folder).chmod(0o755)
+        daemon = Daemon(Path(folder))
+        with Service(daemon) as service:
+            try:
+                daemon.start("--user=nobody")
+                yield service
+            finally:
+                daemon.end()
 
 
 def path_in(store: Path, digest: str) -> Path:

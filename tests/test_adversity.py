@@ -10,14 +10,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests import raw
 from tests.daemons import Daemon, until
 from tests.raw import FILE, form, part
-from tests.service import Service, blobs_in
+from tests.service import Service, blobs_in, service_as_nobody
 
 MIB = 1 << 20
 
@@ -231,14 +230,7 @@ def test_store_that_becomes_read_only(
 
 @pytest.mark.root
 def test_store_that_the_daemon_may_not_write() -> None:
-    with TemporaryDirectory() as folder:  # which pytest's own folders would keep it out of
-        Path(folder).chmod(0o755)
-        daemon = Daemon(Path(folder))
-        with Service(daemon) as service:
-            try:
-                daemon.start("--user=nobody")
-                service.post("/", data=b"kept")
-                os.chown(daemon.store / ".tmp", 0, 0)
-                expect_read_only(daemon, service, "Permission denied")
-            finally:
-                daemon.end()
+    with service_as_nobody() as service:
+        service.post("/", data=b"kept")
+        os.chown(service.daemon.store / ".tmp", 0, 0)
+        expect_read_only(service.daemon, service, "Permission denied")

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
 
 import pytest
@@ -20,7 +19,7 @@ import pytest
 from httpd.process import proc
 from tests import raw
 from tests.daemons import PATIENCE, Daemon, until
-from tests.service import Service, blobs_in, path_in
+from tests.service import Service, blobs_in, path_in, service_as_nobody
 
 MIB = 1 << 20
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -384,17 +383,11 @@ def test_daemon_stays_ready_while_it_reloads(daemon: Daemon, service: Service) -
 
 @pytest.mark.root
 def test_daemon_of_another_user() -> None:
-    with TemporaryDirectory() as folder:  # which pytest's own folders would keep it out of
-        Path(folder).chmod(0o755)
-        daemon = Daemon(Path(folder))
-        with Service(daemon) as service:
-            try:
-                daemon.start("--user=nobody")
-                owners = {os.stat(f"/proc/{pid}").st_uid for pid in daemon.processes()}
-                digest = service.post("/", data=b"hello").text
-                path = path_in(daemon.store, digest)
-                assert service.get_file(digest).content == b"hello"
-                assert owners == {path.stat().st_uid} != {0}
-                assert service.delete(f"/?file_hash={digest}").status_code == 200
-            finally:
-                daemon.end()
+    with service_as_nobody() as service:
+        daemon = service.daemon
+        owners = {os.stat(f"/proc/{pid}").st_uid for pid in daemon.processes()}
+        digest = service.post("/", data=b"hello").text
+        path = path_in(daemon.store, digest)
+        assert service.get_file(digest).content == b"hello"
+        assert owners == {path.stat().st_uid} != {0}
+        assert service.delete(f"/?file_hash={digest}").status_code == 200
