@@ -11,7 +11,7 @@ from socket import create_server
 import pytest
 
 from httpd import config
-from httpd.config import Source
+from httpd.config import Source, reading
 from tests.app.samples import upload
 from tests.daemons import PROJECT, Daemon
 from tests.service import Service, path_in
@@ -51,13 +51,13 @@ def test_dist_file_says_the_defaults(tmp_path: Path) -> None:
     text = SETTING.sub(r"\1=\2", DIST)
     assert text.count("\nFILESTORED_") == len(config.OPTIONS)
     (tmp_path / ".env").write_text(text)
-    source = config._dotenv(tmp_path / ".env")
+    source = reading._dotenv(tmp_path / ".env")
     assert config.read([], tmp_path, [source]) == config.read([], tmp_path, [])
 
 
 def test_dist_file_sets_nothing_as_it_is(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(DIST)
-    assert config._dotenv(tmp_path / ".env").values == {}
+    assert reading._dotenv(tmp_path / ".env").values == {}
 
 
 # ---- values

@@ -38,7 +38,7 @@ PLACES = {
     "recv": {"server/transport.py", "process/worker.py"},
     "sendfile": {"server/transport.py"},
     "fork": {"process/master.py", "process/daemon.py"},
-    "environ": {"config.py"},
+    "environ": {"config/reading.py"},
 }
 MOST_LINES = 400
 

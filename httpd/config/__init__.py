@@ -1,0 +1,24 @@
+"""Configuration (floor 1): the only room that knows argv and environ.
+
+A flag wins over the environment, that over `.env` in the current folder, that over `.env` beside
+main.py, and that over the default.
+"""
+
+from httpd.config.options import (
+    COMMANDS,
+    EXTRAS,
+    OPTIONS,
+    VERSION,
+    Option,
+    Settings,
+    Task,
+    flag,
+    variables,
+)
+from httpd.config.reading import BadOption, Source, read, read_task, surroundings
+from httpd.config.values import UNIX
+
+__all__ = [
+    "COMMANDS", "EXTRAS", "OPTIONS", "UNIX", "VERSION", "BadOption", "Option", "Settings",
+    "Source", "Task", "flag", "read", "read_task", "surroundings", "variables",
+]  # fmt: skip
