@@ -85,6 +85,7 @@ def _carry_out(
 
 def _verify(settings: Settings, task: Task, report: Report) -> None:
     storage = open_storage(settings)
+    storage.recover()  # what a crash has left in a journal is no damage
     bookmark = Bookmark(Note(settings.store, BOOKMARK), repair=task.repair)
     check = Verify(storage, bookmark, report, Pace(task.rate), repair=task.repair)
     check.run(anew=task.anew)

@@ -33,7 +33,7 @@ class Worker:
         # Not so in a reload: the daemon goes on, and a probe may ask the worker that leaves.
         self._stopping = False
         self._loop = Loop(settings.threads)
-        storage = open_storage(settings)
+        self._storage = storage = open_storage(settings)
         catalog = open_catalog(settings)
         application = Application(storage, catalog, settings.hash, lambda: self._stopping)
         self._server = Server(listeners, application, settings, self._loop)
@@ -58,6 +58,7 @@ class Worker:
         os.write(ready_fd, b".")
         os.close(ready_fd)
         self._loop.run()
+        self._storage.close()
 
     async def _obey_signals(self) -> None:
         """Take signals as bytes of a socket (signal.set_wakeup_fd), so on the loop's own turn."""

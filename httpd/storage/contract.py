@@ -6,7 +6,7 @@ An upload is staged, then published:
     staged.append(piece)            # for every piece, as it comes in; never blocks
     staged.hash_batch()             # both in pool threads, at the same time as each other
     staged.write_batch()            # and as append; once for each that is appended, or more
-    stored = staged.publish()       # or staged.discard()
+    stored = staged.publish()       # or staged.discard(); or several by storage.publish_together
 
 Whatever a backend is made of, it holds to this (`tests/storage/test_contract.py` checks it):
 
@@ -26,8 +26,8 @@ Whatever a backend is made of, it holds to this (`tests/storage/test_contract.py
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from httpd.storage.digest import Digest
 
@@ -170,6 +170,16 @@ class Storage(Protocol):
     def stage(self, also: Collection[str] = ()) -> Staged:
         """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check."""
 
+    def publish_together(
+        self, uploads: Sequence[tuple[Any, Collection[Digest]]]
+    ) -> Sequence[Stored | Exception | None]:
+        """Publish several uploads for the price of one, as far as that pays: (staged, expected).
+
+        For each what `publish` would return or raise, and it is staged no longer; or None: this one
+        is to be published by itself. That is so for all that is not new, so a Stored has `created`
+        true. Raises nothing.
+        """
+
     def open(self, digest: Digest) -> Blob:
         """Open a blob for reading. Raises NotFound, Damaged, OSError."""
 
@@ -189,7 +199,14 @@ class Storage(Protocol):
         """Take a blob away, a damaged one as well. Raises NotFound, OSError."""
 
     def sweep(self) -> int:
-        """Remove what dead processes have left staged, nothing of the living; return how many."""
+        """Put in order what dead processes have left, and nothing of the living.
+
+        What they have promised is made good; what they had staged is removed. Returns how many were
+        staged. Raises OSError.
+        """
+
+    def close(self) -> None:
+        """Bring to rest what this process has under way in the background, before it ends."""
 
     def check_writable(self) -> None:
         """Raise OSError if nothing can be stored now."""

@@ -1,43 +1,43 @@
 """Blobs as plain files on a local file system: `root/ab/abcdef…`, staged in `root/.tmp/`.
 
-A blob that was found to be damaged is moved to `root/.quarantine/abcdef…`: reading it fails then,
-and storing its content again, or deleting it, removes the damaged copy.
-
-Any regular file under its right name is a blob, whoever put it there. A prefix folder (`ab`) is
-made when it is needed and removed when it is empty; an exclusive flock(2) on it keeps those who
-add and those who remove apart. Every operation opens the folder anew, so the lock, which goes with
-the open file description, parts threads as well as processes. It is held for a few system calls
-only, never while bytes are moved, compared or flushed.
+Any regular file under its right name is a blob, whoever put it there. A blob that was found to be
+damaged is in quarantine: reading it fails then, and storing its content again, or deleting it,
+removes the damaged copy. What was acknowledged and may not be on disk by itself yet is in a
+journal. Here the parts are put together; each is described in its module.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 
 from httpd.storage.contract import Collision, Damaged, NotFound, Stored
 from httpd.storage.deletions import Deletions
 from httpd.storage.digest import Digest
+from httpd.storage.folders import OPEN, Folders
+from httpd.storage.group import GroupCommit
+from httpd.storage.journals import Journals
 from httpd.storage.listing import Entry, entries
+from httpd.storage.quarantine import FOLDER as QUARANTINE
+from httpd.storage.quarantine import Quarantine
+from httpd.storage.rotation import Rotation
+from httpd.storage.settling import Settling
 from httpd.storage.staging import StagedFile, TempFile, sweep, unheld
 
-# What is staged is the daemon's alone; the store may be read by its group, as the blobs may.
+# What is staged is the daemon's alone.
 STAGING_MODE = 0o700
-FOLDER_MODE = 0o750
 
 # A prefix folder is empty between two system calls of an upload; one that has been for so many
 # seconds was left by a crash.
 FORSAKEN_AFTER = 60
 
-# No symlink is followed below the root, which may be one itself. O_NONBLOCK: opening a FIFO that
-# lies under a blob's name must not wait for its writer (open(2)).
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: opening a FIFO that lies under a blob's name must not wait for its writer (open(2)).
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 # What open(2) says where no blob can be: nothing there; no folder, or a symlink, for a prefix;
@@ -82,24 +82,43 @@ class LocalStorage:
         `durable`: what a call has done is on disk when it returns. Raises OSError.
         """
         root = root.absolute()  # a daemon changes its working directory
-        self._root = str(root)
-        self._staging = f"{root}/.tmp"
-        self._quarantine = f"{root}/.quarantine"
+        self._arguments = (root, algorithm, durable)
         self._algorithm = algorithm
-        self._durable = durable
+        self._folders = folders = Folders(str(root), durable=durable)
+        self._staging = folders.path(".tmp")
         for folder in reversed([root, *root.parents]):
-            self._make(folder, FOLDER_MODE)
-        self._make(Path(self._staging), STAGING_MODE)
-        self._deletions = Deletions(f"{root}/.deletions")
+            folders.make(folder)
+        folders.make(Path(self._staging), STAGING_MODE)
+        self._deletions = Deletions(folders.path(".deletions"))
+        self._quarantine = Quarantine(folders)
+        self._journals = Journals(folders)
+        self._settling = Settling(folders, self._journals, self._staging, self._quarantine.drop)
+        self._rotation = Rotation(self._journals, self._settling)
+        self._group = GroupCommit(
+            folders, self._rotation, self._deletions, self._staging, self._quarantine.drop
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., LocalStorage], tuple[object, ...]]:
+        """Let another process open the store for itself."""
+        root, algorithm, durable = self._arguments
+        return partial(LocalStorage, durable=durable), (root, algorithm)
 
     def stage(self, also: Collection[str] = ()) -> StagedFile:
         """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check."""
-        return StagedFile(self._staging, self._algorithm, also, self._place, durable=self._durable)
+        return StagedFile(
+            self._staging, self._algorithm, also, self._place, durable=self._folders.durable
+        )
+
+    def publish_together(
+        self, uploads: Sequence[tuple[StagedFile, Collection[Digest]]]
+    ) -> list[Stored | Exception | None]:
+        """Publish what is small and new among uploads with one flush for all; None for the rest."""
+        return self._group.publish(uploads)
 
     def open(self, digest: Digest) -> LocalBlob:
         """Open a blob for reading. Raises NotFound, Damaged, OSError."""
         try:
-            folder = os.open(self._folder_path(digest.hex[:2]), _FOLDER)
+            folder = os.open(self._folders.path(digest.hex[:2]), OPEN)
             try:
                 descriptor = os.open(digest.hex, _FILE, dir_fd=folder)
             finally:
@@ -126,25 +145,42 @@ class LocalStorage:
     def delete(self, digest: Digest) -> None:
         """Take a blob away, and its folder if that is empty now. Raises NotFound, OSError."""
         # With a damaged copy alone there may be no folder, but who heals it must be kept apart.
-        damaged = os.path.lexists(self._quarantine_path(digest))
+        damaged = self._quarantine.has(digest)
         try:
-            with self._locked_folder(digest.hex[:2], create=damaged) as folder:
+            with self._folders.locked(digest.hex[:2], create=damaged) as folder:
                 # First: what is left by a crash in between is a blob, and not a damaged one.
-                dropped = damaged and self._drop_damaged(digest)
+                dropped = damaged and self._quarantine.drop(digest)
                 here = S_ISREG(_mode(folder, digest))
                 if here:
                     with self._deletions.noted(digest):
                         os.unlink(digest.hex, dir_fd=folder)
-                self._remove_if_empty(digest.hex[:2])
+                self._folders.remove_if_empty(digest.hex[:2])
                 if not (here or dropped):
                     raise NotFound(digest)
-                self._release(folder)
+                self._folders.flush_entries(folder)
+                # Not before the file is gone for certain, which may be torn after a crash without
+                # its record. Noted once more: a record that was written until now is void, too.
+                with self._deletions.noted(digest):
+                    self._journals.void(digest)
         except OSError as error:
             raise NotFound(digest) if error.errno in _NO_BLOB else error from None
 
+    def recover(self) -> int:
+        """Bring to disk what dead processes have journaled; return of how many. Raises OSError."""
+        return self._settling.settle_dead()
+
     def sweep(self) -> int:
-        """Remove what dead processes have left staged; return how many. Raises OSError."""
+        """Settle what dead processes have journaled, and remove what they have left staged.
+
+        Returns how many files were staged. Raises OSError.
+        """
+        self.recover()
         return sweep(self._staging)
+
+    def close(self) -> None:
+        """Settle what this process has journaled. The storage takes no uploads any more."""
+        self._rotation.close()
+        self._journals.close()
 
     def check_writable(self) -> None:
         """Raise OSError if nothing can be stored now: really write a file, and remove it."""
@@ -157,11 +193,11 @@ class LocalStorage:
     def entries(self, folder: str = "", after: str = "") -> Iterator[Entry]:
         """Yield what is in a folder of the store, as `listing.entries`; nothing if it is gone."""
         with suppress(FileNotFoundError):
-            yield from entries(f"{self._root}/{folder}", after)
+            yield from entries(self._folders.path(folder), after)
 
     def quarantined(self) -> Iterator[Entry]:
         """Yield the damaged blobs that were moved out of the way, healed ones included."""
-        return self.entries(".quarantine")
+        return self.entries(QUARANTINE)
 
     def abandoned(self, *, remove: bool) -> Iterator[tuple[str, int]]:
         """Yield what no upload holds of what is staged, as `staging.unheld`. Raises OSError."""
@@ -169,7 +205,7 @@ class LocalStorage:
 
     def holds(self, blob: LocalBlob) -> bool:
         """Tell whether an open blob is still the one that is stored, and unchanged by any hand."""
-        path = f"{self._folder_path(blob.digest.hex[:2])}/{blob.digest.hex}"
+        path = f"{self._folders.path(blob.digest.hex[:2])}/{blob.digest.hex}"
         with suppress(FileNotFoundError, NotADirectoryError):
             return _is_same(blob, os.lstat(path))
         return False
@@ -179,17 +215,16 @@ class LocalStorage:
 
         Raises OSError.
         """
-        self._make(Path(self._quarantine), FOLDER_MODE)
+        self._quarantine.make()
         name, prefix = blob.digest.hex, blob.digest.hex[:2]
         try:
-            with self._locked_folder(prefix, create=False) as folder:
+            with self._folders.locked(prefix, create=False) as folder:
                 if not _is_same(blob, os.stat(name, dir_fd=folder, follow_symlinks=False)):
                     return False
                 with self._deletions.noted(blob.digest):
-                    os.rename(name, self._quarantine_path(blob.digest), src_dir_fd=folder)
-                self._remove_if_empty(prefix)
-                self._flush_path(self._quarantine)
-                self._release(folder)
+                    self._quarantine.take(blob.digest, folder)
+                self._folders.remove_if_empty(prefix)
+                self._folders.flush_entries(folder)
                 return True
         except FileNotFoundError:
             return False
@@ -200,13 +235,13 @@ class LocalStorage:
         What cannot be looked into, or is gone, was not.
         """
         try:
-            with self._locked_folder(prefix, create=False) as folder:
+            with self._folders.locked(prefix, create=False) as folder:
                 age = time.time() - os.fstat(folder).st_mtime
                 if os.listdir(folder) or age < FORSAKEN_AFTER:
                     return False
                 if remove:
-                    self._remove_if_empty(prefix)
-                    self._release(folder)
+                    self._folders.remove_if_empty(prefix)
+                    self._folders.flush_entries(folder)
                 return True
         except OSError:
             return False
@@ -230,15 +265,23 @@ class LocalStorage:
 
     def _add(self, staged: StagedFile, digest: Digest) -> bool:
         """Give the complete file its name; false if a blob has that now. Raises OSError."""
-        with self._locked_folder(digest.hex[:2], create=True) as folder:
+        with self._folders.locked(digest.hex[:2], create=True) as folder:
             mode = _mode(folder, digest)
             if S_ISREG(mode):
                 return False
             if mode:
                 raise FileExistsError(errno.EEXIST, "not a regular file", digest.hex)
-            staged.rename(digest.hex, folder)
-            self._release(folder)
-        self._drop_damaged(digest)  # only now, when the good one is on disk
+            with self._folders.emptied_on_failure(digest.hex[:2]):
+                staged.rename(digest.hex, folder)
+            try:
+                self._folders.flush_entries(folder)
+            except OSError:
+                # Nobody knows whether the name is on disk, and to flush it again would prove
+                # nothing (fsync(2)). Who tries again must find it gone, and gets a new one.
+                with suppress(OSError), self._deletions.noted(digest):
+                    os.unlink(digest.hex, dir_fd=folder)
+                raise
+        self._quarantine.drop(digest)  # only now that the good one is on disk
         return True
 
     def _confirm(self, blob: LocalBlob) -> bool:
@@ -246,93 +289,24 @@ class LocalStorage:
 
         Who put it there may not have done that yet, or, by hand, never.
         """
-        self._flush(blob.fileno())
+        self._folders.flush(blob.fileno())
         try:
-            with self._locked_folder(blob.digest.hex[:2], create=False) as folder:
+            with self._folders.locked(blob.digest.hex[:2], create=False) as folder:
                 named = os.stat(blob.digest.hex, dir_fd=folder, follow_symlinks=False)
                 if not os.path.samestat(named, os.fstat(blob.fileno())):
                     return False
-                self._release(folder)
+                self._folders.unlock(folder)
+                self._folders.flush_entries(folder)
                 return True
         except FileNotFoundError:
             return False
-
-    def _drop_damaged(self, digest: Digest) -> bool:
-        """Remove the damaged copy of a blob; false if there is none. Raises OSError."""
-        try:
-            os.unlink(self._quarantine_path(digest))
-        except FileNotFoundError:
-            return False
-        self._flush_path(self._quarantine)
-        return True
 
     def _absence(self, digest: Digest, error: OSError) -> Exception:
         """Return what to raise for `error`, NotFound or Damaged where it means no blob is there."""
         if error.errno not in _NO_BLOB:
             return error
-        try:
-            return Damaged(digest, os.lstat(self._quarantine_path(digest)).st_mtime_ns)
-        except FileNotFoundError:
-            return NotFound(digest)
-
-    def _remove_if_empty(self, prefix: str) -> None:
-        with suppress(OSError):  # ENOTEMPTY; a mount point (EBUSY) may stay as well
-            os.rmdir(self._folder_path(prefix))
-
-    @contextmanager
-    def _locked_folder(self, prefix: str, *, create: bool) -> Iterator[int]:
-        """Hold the lock of a prefix folder; its descriptor. Raises OSError."""
-        path = self._folder_path(prefix)
-        while True:
-            if create:
-                with suppress(FileExistsError):
-                    os.mkdir(path, FOLDER_MODE)
-            try:
-                folder = os.open(path, _FOLDER)
-            except FileNotFoundError:
-                if create:  # removed again since mkdir
-                    continue
-                raise
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)
-                if _is_at(folder, path):  # else it was removed while this waited for the lock
-                    yield folder
-                    return
-            finally:
-                os.close(folder)
-
-    def _release(self, folder: int) -> None:
-        """Let others at a locked folder, then flush it and the root.
-
-        Both of them always: another process may have made the folder and not flushed it yet, and
-        this answer must not rest on that.
-        """
-        fcntl.flock(folder, fcntl.LOCK_UN)
-        self._flush(folder)
-        self._flush_path(self._root)
-
-    def _make(self, folder: Path, mode: int) -> None:
-        if not folder.is_dir():
-            folder.mkdir(mode, exist_ok=True)
-            self._flush_path(str(folder.parent))
-
-    def _flush_path(self, folder: str) -> None:
-        if self._durable:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-    def _flush(self, descriptor: int) -> None:
-        if self._durable:
-            os.fsync(descriptor)
-
-    def _folder_path(self, prefix: str) -> str:
-        return f"{self._root}/{prefix}"
-
-    def _quarantine_path(self, digest: Digest) -> str:
-        return f"{self._quarantine}/{digest.hex}"
+        stamp = self._quarantine.stamp(digest)
+        return NotFound(digest) if stamp is None else Damaged(digest, stamp)
 
 
 def _mode(folder: int, digest: Digest) -> int:
@@ -341,14 +315,6 @@ def _mode(folder: int, digest: Digest) -> int:
         return os.stat(digest.hex, dir_fd=folder, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return 0
-
-
-def _is_at(folder: int, path: str) -> bool:
-    """Tell whether the open folder is the one that is found at `path`."""
-    try:
-        return os.path.samestat(os.fstat(folder), os.lstat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _is_same(blob: LocalBlob, status: os.stat_result) -> bool:

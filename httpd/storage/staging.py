@@ -168,7 +168,7 @@ class StagedFile:
         a backup or a restore that keeps times keeps the stamp. Raises as `publish` does.
         """
         with self._discarded_on_failure():
-            digest = self._check(expected)
+            digest = self.check(expected)
             self._write_all()
             with self._writing:
                 descriptor = self._open_file().descriptor
@@ -183,7 +183,7 @@ class StagedFile:
         OSError, and ValueError after `discard` or `publish`.
         """
         with self._discarded_on_failure():
-            digest = self._check(expected)
+            digest = self.check(expected)
             created = self._place(self, digest)
         if created or not keep:
             self.discard()
@@ -222,6 +222,24 @@ class StagedFile:
         """Move the complete file to `name` in the folder of that descriptor, for `place`."""
         with self._writing:
             self._open_file().rename(name, folder)
+
+    def unwritten(self, most: int) -> bytes | None:
+        """Return the content if it is at most so many bytes, and nothing of it written yet."""
+        self._raise_failure()
+        if self.size > most or self._written:
+            return None
+        return b"".join(self._to_write)
+
+    def check(self, expected: Collection[Digest]) -> Digest:
+        """Hash the rest; return the digest. Raises DigestMismatch."""
+        self._raise_failure()
+        while self._to_hash:
+            self.hash_batch()
+        for digest in expected:
+            actual = self._digest(digest.algorithm)
+            if actual != digest:
+                raise DigestMismatch(digest, actual)
+        return self._digest(self._algorithm)
 
     def _work_off(self, queue: deque[bytes], work: Callable[[bytes], None]) -> None:
         """Do `work` on a batch of the queue; a failure of either work stays."""
@@ -278,17 +296,6 @@ class StagedFile:
 
     def _digest(self, algorithm: str) -> Digest:
         return Digest(algorithm, self._hashes[algorithm].hexdigest())
-
-    def _check(self, expected: Collection[Digest]) -> Digest:
-        """Hash the rest; return the digest. Raises DigestMismatch."""
-        self._raise_failure()
-        while self._to_hash:
-            self.hash_batch()
-        for digest in expected:
-            actual = self._digest(digest.algorithm)
-            if actual != digest:
-                raise DigestMismatch(digest, actual)
-        return self._digest(self._algorithm)
 
 
 def _take(queue: deque[bytes]) -> bytes:

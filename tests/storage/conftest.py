@@ -20,10 +20,18 @@ BACKENDS: dict[str, Callable[[Path, str], Storage]] = {
 
 
 @pytest.fixture(params=BACKENDS)
-def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStorage:
+def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStorage]:
     """Open the test's store, as another process would: each call makes another instance."""
     backend = BACKENDS[request.param]
-    return lambda algorithm="md5": backend(tmp_path / "store", algorithm)
+    opened: list[Storage] = []
+
+    def make(algorithm: str = "md5") -> Storage:
+        opened.append(backend(tmp_path / "store", algorithm))
+        return opened[-1]
+
+    yield make
+    for storage in opened:
+        storage.close()
 
 
 @pytest.fixture
@@ -39,11 +47,13 @@ def _no_descriptor_left_open() -> Iterator[None]:
 
 
 def _open_files() -> set[str]:
-    """Return the open descriptors, but for the map that a storage has for as long as it lives."""
+    """Return the open descriptors, but for what a storage has for as long as it lives."""
     found = set()
     for number in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):
-            if "/.deletions" not in os.readlink(f"/proc/self/fd/{number}"):
+            target = os.readlink(f"/proc/self/fd/{number}")
+            is_map, is_root = "/.deletions" in target, os.path.exists(f"{target}/.tmp")
+            if not (is_map or is_root):
                 found.add(number)
     return found
 

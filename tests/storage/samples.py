@@ -43,6 +43,19 @@ def upload(storage: Storage, content: bytes) -> Stored:
     return staged.publish()
 
 
+def publish_together(storage: Storage, *contents: bytes) -> list[Stored | Exception | None]:
+    """Upload contents in one group, and give up what the group leaves."""
+    uploads = []
+    for content in contents:
+        staged = storage.stage()
+        staged.append(content)
+        uploads.append((staged, ()))
+    outcomes = storage.publish_together(uploads)
+    for staged, _ in uploads:
+        staged.discard()
+    return list(outcomes)
+
+
 def download(storage: Storage, digest: Digest) -> bytes:
     blob = storage.open(digest)
     try:

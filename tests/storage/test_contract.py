@@ -10,7 +10,7 @@ from operator import methodcaller
 
 import pytest
 
-from httpd.storage.contract import Collision, DigestMismatch, NotFound, Staged, Storage
+from httpd.storage.contract import Collision, DigestMismatch, NotFound, Staged, Storage, Stored
 from httpd.storage.digest import ALGORITHMS, Digest
 from tests.storage.samples import (
     COLLIDING,
@@ -226,6 +226,85 @@ def test_content_of_another_digest_cannot_be_sealed(storage: Storage) -> None:
         staged.seal([HELLO])
     with pytest.raises(ValueError, match="no longer"):
         staged.publish()
+
+
+def stage(storage: Storage, content: bytes) -> Staged:
+    staged = storage.stage()
+    staged.append(content)
+    return staged
+
+
+def publish_all(storage: Storage, *staged: Staged) -> list[Stored]:
+    """Publish several together, and what that leaves one by one."""
+    stored = []
+    outcomes = storage.publish_together([(each, ()) for each in staged])
+    for each, outcome in zip(staged, outcomes, strict=True):
+        assert not isinstance(outcome, Exception)
+        stored.append(outcome or each.publish())
+    return stored
+
+
+def test_uploads_are_published_together(open_storage: OpenStorage) -> None:
+    one, other = open_storage(), open_storage()
+    contents = [b"", b"hello", b"world", b"a" * 65_536, b"b" * 65_537, b"c" * MIB]
+    for created in True, False:
+        stored = publish_all(one, *(stage(one, content) for content in contents))
+        assert stored == [
+            (("md5", hashlib.md5(content).hexdigest()), len(content), created)
+            for content in contents
+        ]
+        for (digest, _, _), content in zip(stored, contents, strict=True):
+            assert download(other, digest) == content
+    assert one.sweep() == 0
+
+
+def test_the_same_content_is_created_once_in_a_group(storage: Storage) -> None:
+    stored = publish_all(storage, *(stage(storage, b"hello") for _ in range(3)))
+    assert [each.created for each in stored] == [True, False, False]
+
+
+def test_what_a_group_has_published_is_staged_no_longer(storage: Storage) -> None:
+    staged = stage(storage, b"hello")
+    if storage.publish_together([(staged, [HELLO])]) != [None]:
+        with pytest.raises(ValueError, match="no longer"):
+            staged.publish()
+    staged.discard()
+
+
+def test_one_that_fails_in_a_group_fails_alone(storage: Storage) -> None:
+    good, bad, given_up = (stage(storage, content) for content in (b"hello", b"bad", b"up"))
+    given_up.discard()
+    uploads = [(given_up, ()), (bad, [HELLO]), (good, [HELLO])]
+    first, second, third = storage.publish_together(uploads)
+    assert isinstance(first, ValueError)
+    assert isinstance(second, DigestMismatch)
+    assert (third or good.publish([HELLO])) == (HELLO, 5, True)
+    assert storage.sweep() == 0
+
+
+def test_colliding_content_is_refused_in_a_group_as_well(storage: Storage) -> None:
+    one, other = (stage(storage, content) for content in COLLIDING)
+    assert publish_all(storage, one)[0].created
+    assert storage.publish_together([(other, ())]) == [None]
+    with pytest.raises(Collision):
+        other.publish()
+    both = [stage(storage, content) for content in (b"neither", *COLLIDING)]
+    assert storage.publish_together([(each, ()) for each in both])[1:] == [None, None]
+    for each in both:
+        each.discard()
+
+
+def test_content_comes_back_by_a_group_after_its_deletion(open_storage: OpenStorage) -> None:
+    one, other = open_storage(), open_storage()
+    for _ in range(3):
+        assert publish_all(one, stage(one, b"hello"))[0].created
+        other.delete(HELLO)
+        with pytest.raises(NotFound):
+            one.open(HELLO)
+
+
+def test_no_group_at_all_is_none(storage: Storage) -> None:
+    assert list(storage.publish_together([])) == []
 
 
 def test_receiving_hashing_and_writing_overlap_freely(storage: Storage) -> None:

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from httpd.storage.contract import Collision, NotFound
+from httpd.storage.contract import Collision, NotFound, Stored
 from httpd.storage.digest import Digest
 from httpd.storage.local import LocalStorage
 from tests.storage.samples import COLLIDING, COLLIDING_DIGEST, download, neighbour, upload
@@ -31,14 +31,23 @@ CONTENTS: dict[Digest, tuple[bytes, ...]] = {
 Tally = Counter[tuple[str, Digest]]
 
 
+def in_group(storage: LocalStorage, content: bytes) -> Stored:
+    staged = storage.stage()
+    staged.append(content)
+    [outcome] = storage.publish_together([(staged, ())])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome or staged.publish()
+
+
 def one_round(storage: LocalStorage, random: Random, tally: Tally) -> None:
     """Do something to one of the blobs; count what was acknowledged."""
     digest = random.choice(list(CONTENTS))
     content = random.choice(CONTENTS[digest])
-    act = random.choice(["upload", "delete", "download", "sweep"])
+    act = random.choice(["upload", "group", "delete", "download", "sweep"])
     try:
-        if act == "upload":
-            stored = upload(storage, content)
+        if act in ("upload", "group"):
+            stored = upload(storage, content) if act == "upload" else in_group(storage, content)
             assert stored[:2] == (digest, len(content))
             tally["created" if stored.created else "there", digest] += 1
         elif act == "delete":
@@ -83,9 +92,15 @@ def test_what_is_acknowledged_adds_up(tmp_path: Path, *, durable: bool) -> None:
         assert left in (0, 1)
         if left:
             storage.delete(digest)
+    storage.sweep()  # the processes have left their journals, with all that was in them
+    for digest in CONTENTS:
         with pytest.raises(NotFound):
             storage.open(digest)
-    assert sorted(os.listdir(root)) == [".deletions", ".tmp"]
+    storage.close()
+    journals = root / ".journal"
+    assert journals.exists() == durable
+    assert not durable or os.listdir(journals) == []
+    assert sorted(set(os.listdir(root)) - {".journal"}) == [".deletions", ".tmp"]
     assert os.listdir(root / ".tmp") == []
     outcomes = {outcome for outcome, _ in tally}
     assert outcomes == {"created", "there", "deleted", "read", "not found", "collision"}

@@ -1,0 +1,111 @@
+"""The folders of a store: who may change one, and how a change reaches the disk.
+
+A prefix folder (`ab`) is made when it is needed and removed when it is empty; an exclusive flock(2)
+on it keeps those who add and those who remove apart. Every operation opens the folder anew, so the
+lock, which goes with the open file description, parts threads as well as processes. Bytes of blobs
+are never moved, compared or flushed under it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# The store may be read by its group, as the blobs may.
+MODE = 0o750
+
+# No symlink is followed below the root, which may be one itself.
+OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Folders:
+    """The folders below a root; `durable`: what is flushed really is. Every call raises OSError."""
+
+    def __init__(self, root: str, *, durable: bool) -> None:
+        """Take the root's absolute path."""
+        self.root = root
+        self.durable = durable
+
+    def path(self, name: str) -> str:
+        """Return the path of a folder, of a prefix or of the store's own."""
+        return f"{self.root}/{name}"
+
+    def make(self, folder: Path, mode: int = MODE) -> None:
+        """Make a folder durably, unless it is there."""
+        if not folder.is_dir():
+            folder.mkdir(mode, exist_ok=True)
+            self.flush_path(str(folder.parent))
+
+    @contextmanager
+    def locked(self, prefix: str, *, create: bool) -> Iterator[int]:
+        """Hold the lock of a prefix folder; its descriptor."""
+        path = self.path(prefix)
+        while True:
+            if create:
+                with suppress(FileExistsError):
+                    os.mkdir(path, MODE)
+            try:
+                folder = os.open(path, OPEN)
+            except FileNotFoundError:
+                if create:  # removed again since mkdir
+                    continue
+                raise
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX)
+                if _is_at(folder, path):  # else it was removed while this waited for the lock
+                    yield folder
+                    return
+            finally:
+                os.close(folder)
+
+    def unlock(self, folder: int) -> None:
+        """Let others at a locked folder before the end of `locked`."""
+        fcntl.flock(folder, fcntl.LOCK_UN)
+
+    def remove_if_empty(self, prefix: str) -> None:
+        """Remove a prefix folder that is locked, if nothing is in it."""
+        with suppress(OSError):  # ENOTEMPTY; a mount point (EBUSY) may stay as well
+            os.rmdir(self.path(prefix))
+
+    @contextmanager
+    def emptied_on_failure(self, prefix: str) -> Iterator[None]:
+        """Leave no empty prefix folder where the body, which was to put a file there, fails."""
+        try:
+            yield
+        except OSError:
+            self.remove_if_empty(prefix)
+            raise
+
+    def flush_entries(self, folder: int) -> None:
+        """Bring what has changed in an open prefix folder to disk, and the folder itself.
+
+        Both of them always: another process may have made the folder and not flushed it yet, and
+        no answer may rest on that.
+        """
+        self.flush(folder)
+        self.flush_path(self.root)
+
+    def flush_path(self, folder: str) -> None:
+        """Bring the entries of a folder to disk."""
+        if self.durable:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def flush(self, descriptor: int) -> None:
+        """Bring an open file or folder to disk."""
+        if self.durable:
+            os.fsync(descriptor)
+
+
+def _is_at(folder: int, path: str) -> bool:
+    """Tell whether the open folder is the one that is found at `path`."""
+    try:
+        return os.path.samestat(os.fstat(folder), os.lstat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,254 @@
+"""Group commit on a local store: what is journaled, what is flushed, and what a failure leaves."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from httpd.storage import rotation
+from httpd.storage.contract import NotFound, Stored
+from httpd.storage.journal import Journal
+from httpd.storage.local import LocalStorage
+from httpd.storage.settling import Settling
+from tests.daemons import until
+from tests.storage.samples import HELLO, download, publish_together, upload
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def storage(root: Path) -> Iterator[LocalStorage]:
+    storage = LocalStorage(root, "md5", durable=True)
+    yield storage
+    storage.close()
+
+
+def journaled(root: Path) -> list[str]:
+    """Return the hashes of what the journals of a store would bring back after a crash."""
+    found = []
+    folder = root / ".journal"
+    for name in os.listdir(folder) if folder.exists() else []:
+        descriptor = os.open(folder / name, os.O_RDONLY)
+        try:
+            journal = Journal(name, descriptor, _marker(descriptor))
+            found += [record.digest.hex for record in journal.records() if record.valid]
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def _marker(descriptor: int) -> bytes:
+    return os.pread(descriptor, 16, 21)
+
+
+@pytest.fixture
+def never_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be settled by the time that passes."""
+    monkeypatch.setattr(rotation, "IDLE_SECONDS", 3600.0)
+
+
+@pytest.fixture
+def flushes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record which files are flushed."""
+    seen: list[str] = []
+    for name in "fsync", "fdatasync":
+        original: Callable[[int], None] = getattr(os, name)
+
+        def record(descriptor: int, original: Callable[[int], None] = original) -> None:
+            seen.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            original(descriptor)
+
+        monkeypatch.setattr(os, name, record)
+    return seen
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_a_group_is_flushed_once(storage: LocalStorage, root: Path, flushes: list[str]) -> None:
+    publish_together(storage, b"the first makes the journal")
+    flushes.clear()
+    stored = publish_together(storage, *(bytes([number]) for number in range(50)))
+    assert len(flushes) == 1
+    assert flushes[0].startswith(f"{root}/.journal/")
+    assert set(journaled(root)) >= {each.digest.hex for each in stored if isinstance(each, Stored)}
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_a_scratch_store_has_no_journal(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path, "md5", durable=False)
+    [stored] = publish_together(storage, b"hello")
+    assert stored == (HELLO, 5, True)
+    assert sorted(os.listdir(tmp_path)) == [".deletions", ".tmp", "5d"]
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_a_deletion_takes_it_out_of_every_journal(
+    storage: LocalStorage, root: Path, flushes: list[str]
+) -> None:
+    other = LocalStorage(root, "md5", durable=True)
+    publish_together(storage, b"hello", b"stays")
+    publish_together(other, b"stays, too")
+    assert HELLO.hex in journaled(root)
+    other.delete(HELLO)
+    assert HELLO.hex not in journaled(root)
+    publish_together(other, b"hello")
+    assert HELLO.hex in journaled(root)
+    storage.delete(HELLO)
+    assert HELLO.hex not in journaled(root)
+    assert len(journaled(root)) == 2
+    other.close()
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_a_deletion_is_on_disk_before_the_record_is_void(
+    storage: LocalStorage, root: Path, flushes: list[str]
+) -> None:
+    """Or a power cut in between could leave a torn file, and nothing to mend it with."""
+    publish_together(storage, b"hello")
+    flushes.clear()
+    storage.delete(HELLO)
+    names = [os.path.relpath(path.removesuffix(" (deleted)"), root) for path in flushes]
+    assert names[:2] == ["5d", "."]
+    assert [os.path.dirname(name) for name in names[2:]] == [".journal"]
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_an_upload_that_meets_a_deletion_does_not_rest_on_a_void_record(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the journal and the name, others store the same content and delete it again."""
+    other = LocalStorage(root, "md5", durable=True)
+    flush = Journal.flush
+
+    def come_between(journal: Journal, offsets: list[int]) -> None:
+        flush(journal, offsets)
+        monkeypatch.setattr(Journal, "flush", flush)
+        upload(other, b"hello")
+        other.delete(HELLO)
+
+    monkeypatch.setattr(Journal, "flush", come_between)
+    assert publish_together(storage, b"hello") == [None]
+    assert journaled(root) == []
+    other.close()
+
+
+def failing_once(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int = errno.EIO
+) -> None:
+    original = getattr(owner, name)
+
+    def fail(*_: object, **__: object) -> None:
+        monkeypatch.setattr(owner, name, original)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(owner, name, fail)
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_a_flush_that_fails_acknowledges_none_of_the_group(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_together(storage, b"before")
+    failing_once(monkeypatch, os, "fdatasync")
+    outcomes = publish_together(storage, b"hello", b"world")
+    assert [type(each) for each in outcomes] == [OSError, OSError]
+    with pytest.raises(NotFound):
+        storage.open(HELLO)
+    assert os.listdir(root / ".tmp") == []
+    # The journal is settled, and used again: nothing of what failed is in it.
+    until(lambda: journaled(root) == [])
+    assert publish_together(storage, b"hello") == [(HELLO, 5, True)]
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_where_the_journal_has_no_room_each_has_a_flush_of_its_own(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_together(storage, b"before")
+    failing_once(monkeypatch, Journal, "write", errno.ENOSPC)
+    assert publish_together(storage, b"hello", b"world") == [None, None]
+    assert len(journaled(root)) == 1
+
+
+def test_where_no_journal_can_be_made_each_has_a_flush_of_its_own(
+    storage: LocalStorage, root: Path
+) -> None:
+    (root / ".journal").touch()
+    assert publish_together(storage, b"hello") == [None]
+    assert upload(storage, b"hello").created
+
+
+@pytest.mark.usefixtures("never_idle")
+@pytest.mark.parametrize("call", ["write", "rename"])
+def test_content_that_gets_no_name_is_not_left_in_the_journal(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    publish_together(storage, b"before")
+    failing_once(monkeypatch, os, call, errno.ENOSPC)
+    [first, second] = publish_together(storage, b"hello", b"world")
+    assert isinstance(first, OSError)
+    assert isinstance(second, Stored)
+    assert HELLO.hex not in journaled(root)
+    assert os.listdir(root / ".tmp") == []
+    assert not (root / "5d").exists()
+
+
+def test_the_journal_is_settled_when_nothing_comes(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation, "IDLE_SECONDS", 0.01)
+    publish_together(storage, b"hello")
+    until(lambda: journaled(root) == [], "the journal is settled")
+    assert download(storage, HELLO) == b"hello"
+    assert len(os.listdir(root / ".journal")) == 1
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_a_full_journal_is_settled_while_another_takes_uploads(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation, "JOURNAL_RECORDS", 10)
+    for start in range(0, 100, 5):
+        contents = [str(number).encode() for number in range(start, start + 5)]
+        for outcome, content in zip(publish_together(storage, *contents), contents, strict=True):
+            if outcome is None:  # the disk is slower than the uploads
+                upload(storage, content)
+    until(lambda: len(journaled(root)) < 10, "the full ones are settled")
+    assert len(os.listdir(root / ".journal")) <= rotation.MOST_JOURNALS
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_one_that_cannot_be_settled_is_kept_and_tried_again(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(rotation, "JOURNAL_RECORDS", 1)
+    tries: list[list[str]] = []
+    settle = Settling.settle
+
+    def fail_twice(settling: Settling, journal: Journal) -> None:
+        tries.append(journaled(root))
+        if len(tries) < 3:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        settle(settling, journal)
+
+    monkeypatch.setattr(Settling, "settle", fail_twice)
+    publish_together(storage, b"hello")
+    until(lambda: journaled(root) == [], "the journal is settled at last")
+    assert tries == [[HELLO.hex]] * 3
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_closing_settles_and_removes_the_journals(root: Path) -> None:
+    storage = LocalStorage(root, "md5", durable=True)
+    publish_together(storage, b"hello")
+    storage.close()
+    assert os.listdir(root / ".journal") == []
+    assert publish_together(storage, b"world") == [None]
+    storage.close()
