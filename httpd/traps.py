@@ -7,13 +7,14 @@ knowing the server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from math import inf
 from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT
 from types import coroutine
 from typing import Any, Generic, TypeVar
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 Wait = tuple[int, int, float]
@@ -33,12 +34,18 @@ class Job(Generic[T]):
     A job may be awaited once, by one coroutine, and may finish before that.
     """
 
-    __slots__ = ("args", "done", "error", "function", "result", "started", "waiter")
+    __slots__ = ("args", "done", "error", "function", "result", "shared", "started", "waiter")
 
-    def __init__(self, function: Callable[..., T], args: tuple[Any, ...]) -> None:
-        """Take the call to make; the loop starts it when the job is first yielded."""
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], *, shared: bool = False
+    ) -> None:
+        """Take the call to make; the loop starts it when the job is first yielded.
+
+        `shared`: the call is made for several jobs at once, see `together`.
+        """
         self.function = function
         self.args = args
+        self.shared = shared
         self.started = False
         self.done = False
         self.result: T | None = None
@@ -48,9 +55,16 @@ class Job(Generic[T]):
     def run(self) -> None:
         """Make the call, in a thread of the pool; keep its result or its error."""
         try:
-            self.result = self.function(*self.args)
+            self.finish(self.function(*self.args))
         except BaseException as error:
-            self.error = error
+            self.finish(error)
+
+    def finish(self, outcome: T | BaseException) -> None:
+        """Keep what has come of the call."""
+        if isinstance(outcome, BaseException):
+            self.error = outcome
+        else:
+            self.result = outcome
         self.done = True
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -100,7 +114,7 @@ def _nothing(deadline: float) -> Generator[Wait, None, None]:
 @coroutine
 def start(function: Callable[..., T], *args: Any) -> Generator[Job[T], None, Job[T]]:
     """Start a call in the pool and go on at once; await the returned job for its result."""
-    job = Job(function, args)
+    job: Job[T] = Job(function, args)
     yield job
     return job
 
@@ -108,3 +122,20 @@ def start(function: Callable[..., T], *args: Any) -> Generator[Job[T], None, Job
 async def in_pool(function: Callable[..., T], *args: Any) -> T:
     """Make a call that may block (fsync, a database, a big hash) off the loop."""
     return await (await start(function, *args))
+
+
+async def together(function: Callable[[list[Item]], Sequence[T | Exception]], item: Item) -> T:
+    """Have a call made off the loop for this item, and for those of others that wait by then.
+
+    While one such call is made, the items that come are gathered for the next; one that comes when
+    none is made waits for nobody. The call returns for each item what is to be returned here, or
+    raised.
+    """
+    job: Job[T] = Job(function, (item,), shared=True)
+    await _started(job)
+    return await job
+
+
+@coroutine
+def _started(job: Job[T]) -> Generator[Job[T], None, None]:
+    yield job

@@ -17,7 +17,7 @@ from httpd.protocol.conditional import evaluate
 from httpd.protocol.target import quote_query
 from httpd.storage.contract import Blob, Damaged, NotFound, Staged, Storage, Stored
 from httpd.storage.digest import Digest
-from httpd.traps import in_pool
+from httpd.traps import in_pool, together
 
 USAGE = "usage: POST / with a file, GET /?file_hash=<digest>, DELETE /?file_hash=<digest>"
 
@@ -75,10 +75,14 @@ class ByHash:
             raise Refusal(400, f"exactly one file_hash is needed; {USAGE}")
         return Digest.parse(values[0], self._algorithm)
 
-    def _keep(
+    async def _keep(
         self, staged: Staged, expected: list[Digest], incoming: Incoming
     ) -> tuple[Stored, str | None]:
-        return self._references.store_by_hash(staged, expected), incoming.name
+        # What is small and new shares a flush with others; all else has its own.
+        stored = await together(self._storage.publish_together, (staged, expected))
+        if stored is None:
+            stored = await in_pool(self._references.store_by_hash, staged, expected)
+        return stored, incoming.name
 
     async def _stored_already(self, request: Request, expected: Expected) -> Stored | None:
         """Find the content that a client still holds back, so that it need not be sent."""

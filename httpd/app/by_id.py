@@ -87,9 +87,10 @@ class ById:
         await in_pool(self._references.delete_by_id, _id_of(request))
         return text("")
 
-    def _keep(self, staged: Staged, expected: list[Digest], incoming: Incoming) -> Named:
+    async def _keep(self, staged: Staged, expected: list[Digest], incoming: Incoming) -> Named:
         kind = stated_type(incoming.kind, incoming.name)
-        return self._references.store_by_id(staged, expected, incoming.name, kind)
+        store = self._references.store_by_id
+        return await in_pool(store, staged, expected, incoming.name, kind)
 
     async def _named_already(
         self, request: Request, expected: Expected, raw: Incoming

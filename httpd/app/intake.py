@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from httpd.app.expected import CheckedContent, Expected
@@ -31,10 +31,10 @@ class Incoming(NamedTuple):
     kind: str | None  # its media type, as a field has it
 
 
-Keep = Callable[[Staged, list[Digest], Incoming], T]
-"""What a front door does with a file that has arrived, in the pool: (staged, expected, incoming).
+Keep = Callable[[Staged, list[Digest], Incoming], Coroutine[Any, Any, T]]
+"""What a front door does with a file that has arrived: (staged, expected, incoming).
 
-Publishes it, and returns what the door answers with; raises what `Staged.publish` raises.
+Has it published, and returns what the door answers with; raises what `Staged.publish` raises.
 """
 
 
@@ -71,7 +71,7 @@ class Intake:
 
     async def hand_to(self, keep: Keep[T], expected: list[Digest]) -> T:
         """Let the front door keep the content; raise what that raises."""
-        kept = await in_pool(keep, self._staged, expected, self._incoming)
+        kept = await keep(self._staged, expected, self._incoming)
         self._kept = True
         return kept
 

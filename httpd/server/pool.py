@@ -1,14 +1,52 @@
-"""The threads for calls that block: hashing a big piece, write, fsync, link."""
+"""The threads for calls that block: hashing a big piece, write, fsync, rename."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from httpd.traps import Job
+
+# Items of one shared call. It answers all of them at its end, and holds their content until then.
+MOST_TOGETHER = 256
+
+
+class Group:
+    """The jobs that share the calls of one function, see `traps.together`."""
+
+    def __init__(self, function: Callable[[list[Any]], Sequence[Any]]) -> None:
+        """Take the function."""
+        self._function = function
+        self._waiting: deque[Job[Any]] = deque()
+        self._lock = Lock()
+        self._called = False
+
+    def add(self, job: Job[Any]) -> bool:
+        """Let a job wait for the next call; tell whether none is made, so that one has to be."""
+        with self._lock:
+            self._waiting.append(job)
+            starts, self._called = not self._called, True
+            return starts
+
+    def take(self) -> list[Job[Any]]:
+        """Take the jobs for one call; where there are none, no call is made any more."""
+        with self._lock:
+            count = min(len(self._waiting), MOST_TOGETHER)
+            self._called = count > 0
+            return [self._waiting.popleft() for _ in range(count)]
+
+    def call(self, jobs: list[Job[Any]]) -> None:
+        """Make the call for these jobs, in a thread of the pool."""
+        try:
+            outcomes = self._function([job.args[0] for job in jobs])
+        except BaseException as error:
+            outcomes = [error] * len(jobs)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.finish(outcome)
 
 
 class Pool:
@@ -25,6 +63,7 @@ class Pool:
         self._unfinished = 0
         self._queue: SimpleQueue[Job[Any]] = SimpleQueue()
         self._finished: deque[Job[Any]] = deque()
+        self._groups: dict[Callable[..., Any], Group] = {}
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def fileno(self) -> int:
@@ -37,13 +76,15 @@ class Pool:
         Where the system gives no thread at all, the job has failed with RuntimeError at once.
         """
         job.started = True
+        if job.shared:
+            self._start_shared(job)
+            return
         if self._threads < min(self._size, self._unfinished + 1):
             try:
                 self._add_thread()
             except RuntimeError as error:  # pthread_create(3), EAGAIN
                 if not self._threads:
-                    job.error = error
-                    job.done = True
+                    job.finish(error)
                     return
         self._unfinished += 1
         self._queue.put(job)
@@ -52,8 +93,24 @@ class Pool:
         """Take the finished jobs, in the order in which they finished."""
         os.eventfd_read(self._event)
         jobs = [self._finished.popleft() for _ in range(len(self._finished))]
-        self._unfinished -= len(jobs)
+        self._unfinished -= sum(not job.shared for job in jobs)
         return jobs
+
+    def _start_shared(self, job: Job[Any]) -> None:
+        group = self._groups.setdefault(job.function, Group(job.function))
+        if group.add(job):
+            calls: Job[None] = Job(self._call_for_all, (group,))
+            self.start(calls)
+            if calls.error is not None:
+                for each in group.take():
+                    each.finish(calls.error)
+                group.take()
+
+    def _call_for_all(self, group: Group) -> None:
+        while jobs := group.take():
+            group.call(jobs)
+            self._finished.extend(jobs)
+            os.eventfd_write(self._event, 1)
 
     def _add_thread(self) -> None:
         # A daemon thread: a worker leaves by os._exit and waits for nobody.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from httpd.server.pool import Pool
+from httpd.server.pool import MOST_TOGETHER, Pool
 from httpd.traps import Job
 from tests.daemons import PATIENCE
 
@@ -131,3 +131,88 @@ def test_a_pool_that_can_get_no_further_thread_goes_on_with_what_it_has(
     jobs.append(started(pool, lambda: 2))
     gate.set()
     assert collected(pool, 2) == jobs
+
+
+# Calls that are shared
+
+
+class Slow:
+    """A shared call that waits at its gate, and keeps what it was called with."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.calls: list[list[int]] = []
+
+    def double(self, items: list[int]) -> list[int | Exception]:
+        self.calls.append(items)
+        self.entered.set()
+        self.gate.wait(PATIENCE)
+        return [2 * item if item else ValueError("nothing") for item in items]
+
+
+def shared(pool: Pool, function: Callable[..., Any], item: object) -> Job[Any]:
+    job: Job[Any] = Job(function, (item,), shared=True)
+    pool.start(job)
+    return job
+
+
+def test_what_comes_during_a_shared_call_goes_into_the_next(
+    pools: Callable[[int], Pool],
+) -> None:
+    pool, slow = pools(2), Slow()
+    jobs = [shared(pool, slow.double, 1)]
+    assert slow.entered.wait(PATIENCE)
+    jobs += [shared(pool, slow.double, number) for number in (2, 0, 3)]
+    slow.gate.set()
+    collected(pool, len(jobs) + 1)  # and the job that has made the calls
+    assert slow.calls == [[1], [2, 0, 3]]
+    assert [job.result for job in jobs] == [2, 4, None, 6]
+    assert [type(job.error) for job in jobs] == [type(None), type(None), ValueError, type(None)]
+
+
+def test_a_shared_call_has_an_end_of_items(pools: Callable[[int], Pool]) -> None:
+    pool, slow = pools(1), Slow()
+    jobs = [shared(pool, slow.double, number) for number in range(MOST_TOGETHER + 10)]
+    slow.gate.set()
+    collected(pool, len(jobs) + 1)
+    assert max(map(len, slow.calls)) <= MOST_TOGETHER
+    assert [item for call in slow.calls for item in call] == list(range(MOST_TOGETHER + 10))
+
+
+def test_shared_calls_of_different_functions_are_apart(pools: Callable[[int], Pool]) -> None:
+    pool, one, other = pools(2), Slow(), Slow()
+    jobs = [shared(pool, slow.double, number) for number, slow in ((1, one), (2, other))]
+    for slow in one, other:
+        assert slow.entered.wait(PATIENCE)
+        slow.gate.set()
+    collected(pool, 4)
+    assert [job.result for job in jobs] == [2, 4]
+
+
+def test_a_shared_call_that_fails_fails_for_all_and_the_next_is_made(
+    pools: Callable[[int], Pool],
+) -> None:
+    pool = pools(1)
+
+    def fail(items: list[int]) -> list[int]:
+        raise ZeroDivisionError
+
+    for _ in range(2):
+        jobs = [shared(pool, fail, number) for number in range(3)]
+        collected(pool, 4)
+        assert {type(job.error) for job in jobs} == {ZeroDivisionError}
+
+
+def test_a_shared_call_that_can_get_no_thread_fails_and_the_next_is_made(
+    pools: Callable[[int], Pool], no_more_threads: Callable[[], None]
+) -> None:
+    pool, usual, slow = pools(1), threading.stack_size(), Slow()
+    slow.gate.set()
+    no_more_threads()
+    failed = shared(pool, slow.double, 1)
+    assert (failed.done, type(failed.error)) == (True, RuntimeError)
+    threading.stack_size(usual)
+    job = shared(pool, slow.double, 2)
+    collected(pool, 2)
+    assert (job.result, slow.calls) == (4, [[2]])

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from httpd.server.loop import Loop
-from httpd.traps import in_pool, pause, readable, start
+from httpd.traps import in_pool, pause, readable, start, together
 from tests.daemons import PATIENCE
 from tests.server.conftest import Pair, turn_until
 
@@ -52,12 +52,27 @@ def test_a_job_may_be_done_before_it_is_awaited(loop: Loop) -> None:
     assert results == [5, 6]
 
 
+def test_tasks_share_a_call(loop: Loop) -> None:
+    results: list[int] = []
+
+    def double(items: list[int]) -> list[int]:
+        return [2 * item for item in items]
+
+    async def task(item: int) -> None:
+        results.append(await together(double, item))
+
+    for item in range(5):
+        loop.spawn(task(item))
+    turn_until(loop, lambda: len(results) == 5)
+    assert sorted(results) == [0, 2, 4, 6, 8]
+
+
 def test_several_jobs_of_one_task_run_at_the_same_time(loop: Loop) -> None:
-    together = threading.Barrier(3)
+    barrier = threading.Barrier(3)
     results: list[int] = []
 
     async def task() -> None:
-        jobs = [await start(together.wait, PATIENCE) for _ in range(3)]
+        jobs = [await start(barrier.wait, PATIENCE) for _ in range(3)]
         results.extend([await job for job in reversed(jobs)])
 
     loop.spawn(task())
