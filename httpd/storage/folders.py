@@ -42,24 +42,39 @@ class Folders:
     @contextmanager
     def locked(self, prefix: str, *, create: bool) -> Iterator[int]:
         """Hold the lock of a prefix folder; its descriptor."""
+        folder = self.lock(prefix, create=create)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+
+    def lock(self, prefix: str, *, create: bool) -> int:
+        """Do the same for who closes the descriptor, and lets go of the lock by that."""
         path = self.path(prefix)
         while True:
-            if create:
-                with suppress(FileExistsError):
-                    os.mkdir(path, MODE)
-            try:
-                folder = os.open(path, OPEN)
-            except FileNotFoundError:
-                if create:  # removed again since mkdir
-                    continue
-                raise
+            folder = self._open(path, create=create)
+            if folder is None:
+                continue
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX)
-                if _is_at(folder, path):  # else it was removed while this waited for the lock
-                    yield folder
-                    return
-            finally:
+                is_at = _is_at(folder, path)
+            except BaseException:
                 os.close(folder)
+                raise
+            if is_at:
+                return folder
+            os.close(folder)  # it was removed while this waited for the lock
+
+    def _open(self, path: str, *, create: bool) -> int | None:
+        """Open a prefix folder; None if it was made, or by another removed again, just now."""
+        try:
+            return os.open(path, OPEN)
+        except FileNotFoundError:
+            if not create:
+                raise
+        with suppress(FileExistsError):
+            os.mkdir(path, MODE)
+        return None
 
     def unlock(self, folder: int) -> None:
         """Let others at a locked folder before the end of `locked`."""
@@ -101,6 +116,14 @@ class Folders:
         """Bring an open file or folder to disk."""
         if self.durable:
             os.fsync(descriptor)
+
+
+def is_there(path: str) -> bool:
+    """Tell whether there is anything at a path, a symlink included.
+
+    A third of what os.path.lexists takes, where nothing is: that catches an exception.
+    """
+    return os.access(path, os.F_OK, follow_symlinks=False)
 
 
 def _is_at(folder: int, path: str) -> bool:

@@ -10,7 +10,6 @@ the journal is there for. A single upload waits for nobody: it is a group of one
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from httpd.storage.contract import Stored
 from httpd.storage.deletions import Deletions
 from httpd.storage.digest import Digest
-from httpd.storage.folders import Folders
+from httpd.storage.folders import Folders, is_there
 from httpd.storage.journal import Journal
 from httpd.storage.rotation import Rotation
 from httpd.storage.staging import StagedFile, TempFile
@@ -156,4 +155,4 @@ class GroupCommit:
             return True
 
     def _is_taken(self, digest: Digest) -> bool:
-        return os.path.lexists(f"{self._folders.path(digest.hex[:2])}/{digest.hex}")
+        return is_there(f"{self._folders.root}/{digest.hex[:2]}/{digest.hex}")

@@ -31,7 +31,9 @@ from httpd.storage.digest import Digest
 TITLE = b"filestored journal 1\n"
 MARKER_BYTES = 16
 HEAD_BYTES = 64  # of the file: within one sector, which a disk writes whole or not at all
-_RECORD = Struct("!16scQIIBI")
+# Marker, state; when, length and checksum of the content, length of the digest; their checksum.
+_RECORD = Struct("!16sc17sI")
+_FIELDS = Struct("!QIIB")
 _STATE_OFFSET = MARKER_BYTES
 # Read at once of a record: its head, and the longest `algorithm:hex`.
 _MOST_HEAD = _RECORD.size + 160
@@ -182,10 +184,10 @@ class Journal:
         os.close(self.descriptor)
 
     def _head(self, digest: Digest, content: bytes, now: int) -> bytes:
-        name = ":".join(digest).encode()
-        lengths = (now, len(content), crc32(content), len(name))
-        checksum = _checksum(self._marker, lengths, name)
-        return _RECORD.pack(self._marker, VALID, *lengths, checksum) + name
+        name = f"{digest.algorithm}:{digest.hex}".encode()
+        fields = _FIELDS.pack(now, len(content), crc32(content), len(name))
+        checksum = _checksum(self._marker, fields, name)
+        return _RECORD.pack(self._marker, VALID, fields, checksum) + name
 
     def _cut(self) -> None:
         """End the journal where the next record would begin, as far as that can be done."""
@@ -219,9 +221,10 @@ def void(descriptor: int, offset: int) -> None:
 def _read(data: bytes, marker: bytes, offset: int) -> Record | None:
     if len(data) < _RECORD.size or not data.startswith(marker):
         return None
-    _, state, stamp, length, content_checksum, name_length, checksum = _RECORD.unpack_from(data)
+    _, state, fields, checksum = _RECORD.unpack_from(data)
+    stamp, length, content_checksum, name_length = _FIELDS.unpack(fields)
     name = data[_RECORD.size :][:name_length]
-    if checksum != _checksum(marker, (stamp, length, content_checksum, name_length), name):
+    if checksum != _checksum(marker, fields, name):
         return None
     algorithm, _, hexdigits = name.decode().partition(":")
     start = offset + _RECORD.size + name_length
@@ -229,8 +232,8 @@ def _read(data: bytes, marker: bytes, offset: int) -> Record | None:
     return Record(offset, digest, stamp, start, length, content_checksum, state == VALID)
 
 
-def _checksum(marker: bytes, lengths: Sequence[int], name: bytes) -> int:
-    return crc32(f"{lengths} ".encode() + name, crc32(marker))
+def _checksum(marker: bytes, fields: bytes, name: bytes) -> int:
+    return crc32(marker + fields + name)
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from httpd.storage.digest import Digest
-from httpd.storage.folders import Folders
+from httpd.storage.folders import Folders, is_there
 
 FOLDER = ".quarantine"
 
@@ -20,7 +20,7 @@ class Quarantine:
 
     def has(self, digest: Digest) -> bool:
         """Tell whether there is a damaged copy."""
-        return os.path.lexists(self._path(digest))
+        return is_there(self._path(digest))
 
     def stamp(self, digest: Digest) -> int | None:
         """Return the damaged copy's stamp, None where there is none."""
@@ -43,6 +43,8 @@ class Quarantine:
 
     def drop(self, digest: Digest) -> bool:
         """Remove the damaged copy, durably; false if there is none."""
+        if not self.has(digest):
+            return False
         try:
             os.unlink(self._path(digest))
         except FileNotFoundError:

@@ -66,11 +66,13 @@ class TempFile:
     def rename(self, name: str, folder: int) -> None:
         """Move it to `name` in the folder of that descriptor. Raises OSError."""
         os.rename(self.path, name, dst_dir_fd=folder)
+        self.path = ""
 
     def discard(self) -> None:
         """Remove it, unless it has been renamed, and let go of it. To be called once."""
-        with suppress(OSError):  # ENOENT if renamed; what cannot be removed now is left to sweep
-            os.unlink(self.path)
+        if self.path:
+            with suppress(OSError):  # what cannot be removed now is left to sweep
+                os.unlink(self.path)
         os.close(self.descriptor)
 
 
