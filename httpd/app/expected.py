@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from httpd.app.form import is_form
-from httpd.exchange import Body, Refusal, Request
+from httpd.exchange import Body, Fields, Refusal, Request
 from httpd.protocol.digest_fields import expected_digests
 from httpd.storage.contract import DigestMismatch
 from httpd.storage.digest import ALGORITHMS, Digest
@@ -40,8 +40,12 @@ def expected_of(request: Request, preferred: str) -> Expected:
         raise Refusal(400, "file_hash is given more than once")
     return Expected(
         [Digest.parse(value, preferred) for value in values],
-        [Digest(each.algorithm, each.value.hex()) for each in expected_digests(request.fields)],
+        request.fields.once(_of_content),
     )
+
+
+def _of_content(fields: Fields) -> list[Digest]:
+    return [Digest(each.algorithm, each.value.hex()) for each in expected_digests(fields)]
 
 
 class CheckedContent:

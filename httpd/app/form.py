@@ -13,7 +13,7 @@ from multipart import (
     parse_options_header,
 )
 
-from httpd.exchange import Refusal, Request
+from httpd.exchange import Fields, Refusal, Request
 
 # Every file of a form is held open until the last one has come, as all are stored or none.
 MOST_PARTS = 1000
@@ -37,7 +37,11 @@ Event = FileBegins | bytes | None
 
 def is_form(request: Request) -> bool:
     """Tell whether the content is a form; whatever else it is, it is stored as it comes."""
-    kind, _ = parse_options_header(request.fields.get("content-type") or "")
+    return request.fields.once(_announce_a_form)
+
+
+def _announce_a_form(fields: Fields) -> bool:
+    kind, _ = parse_options_header(fields.get("content-type") or "")
     return str(kind).lower() == FORM
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from httpd.app.expected import CheckedContent, Expected
 from httpd.app.form import FileBegins, Form, is_form
-from httpd.exchange import Refusal, Request
+from httpd.exchange import Fields, Refusal, Request
 from httpd.protocol.disposition import filename_of, safe_name
 from httpd.storage.contract import Staged, Storage
 from httpd.storage.digest import Digest
@@ -155,8 +155,12 @@ class Upload:
 def raw_file(request: Request, prefix: str) -> Incoming:
     """Return what is said of a raw body: its name is the path's, or that of its disposition."""
     name = request.path.partition(prefix)[2]  # a prefix without its last slash has none
-    name = name or filename_of(request.fields.get("content-disposition")) or ""
-    return Incoming(safe_name(name) or None, request.fields.get("content-type"))
+    name = name or request.fields.once(_stated_name) or ""
+    return Incoming((name and safe_name(name)) or None, request.fields.get("content-type"))
+
+
+def _stated_name(fields: Fields) -> str | None:
+    return filename_of(fields.get("content-disposition"))
 
 
 def refuse_unsupported(request: Request) -> None:

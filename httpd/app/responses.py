@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from httpd.exchange import Request, Response
+from httpd.exchange import Fields, Request, Response
 from httpd.protocol.accept import prefers
 
 TEXT = "text/plain; charset=utf-8"
@@ -16,7 +16,7 @@ JSON = "application/json"
 
 def wants_json(request: Request) -> bool:
     """Tell whether the client prefers JSON to plain text (RFC 9110 section 12.5.1)."""
-    return prefers(request.fields.get("accept"), ("text/plain", JSON)) == JSON
+    return request.fields.once(_prefer_json)
 
 
 def text(content: str, fields: Iterable[tuple[str, str]] = ()) -> Response:
@@ -33,3 +33,7 @@ def document(value: Any, fields: Iterable[tuple[str, str]] = ()) -> Response:
 def timestamp(moment: datetime) -> str:
     """Return a moment in UTC as JSON has it, to the millisecond (RFC 3339)."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _prefer_json(fields: Fields) -> bool:
+    return prefers(fields.get("accept"), ("text/plain", JSON)) == JSON

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from httpd.exchange import Refusal
+from httpd.exchange import Fields, Refusal
 from httpd.protocol import head as head_module
 from httpd.protocol.head import MEMO_BLOCK, MEMO_ENTRIES, Head, HeadLimits, take_head
 
@@ -291,3 +291,19 @@ def test_the_memo_is_bounded_in_entries_and_in_bytes() -> None:
     take_head(bytearray(request("X: " + "b" * MEMO_BLOCK)), roomy)
     assert len(head_module._memo) == MEMO_ENTRIES
     assert max(map(len, head_module._memo)) <= MEMO_BLOCK
+
+
+def test_what_is_read_of_a_header_block_is_read_once() -> None:
+    reads: list[Fields] = []
+
+    def length(fields: Fields) -> int:
+        reads.append(fields)
+        return len(fields)
+
+    block = b"GET /%b HTTP/1.1\r\nHost: once\r\nX-Once: 1\r\n\r\n"
+    for path in b"a", b"b":
+        head = take_head(bytearray(block % path), LIMITS)
+        assert head
+        assert head.fields.once(length) == 2
+        assert head.fields.once(len) == 2  # another one is no hit
+    assert len(reads) == 1
