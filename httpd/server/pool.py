@@ -12,7 +12,7 @@ from typing import Any
 from httpd.traps import Job
 
 # Items of one shared call. It answers all of them at its end, and holds their content until then.
-MOST_TOGETHER = 256
+MOST_TOGETHER = 64
 
 
 class Group:

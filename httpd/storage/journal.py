@@ -69,7 +69,7 @@ class Journal:
         self.path = path
         self.descriptor = descriptor
         self.count = 0  # of records that were appended since it was empty
-        self.has_failed = False  # a flush; it is to be settled before it is used any more
+        self.has_failed = False  # to be settled before it is used any more
         self._marker = marker
         self._end = HEAD_BYTES
 
@@ -117,7 +117,7 @@ class Journal:
     def write(self, batch: Sequence[tuple[Digest, bytes]]) -> list[int]:
         """Append content, not durable before `flush`; return where each record lies.
 
-        If that fails nothing of the batch is in the journal.
+        If that fails nothing of the batch is in the journal, and `has_failed` is set.
         """
         now = time.time_ns()
         pieces: list[bytes] = []
@@ -131,7 +131,7 @@ class Journal:
         try:
             _write(self.descriptor, b"".join(pieces), self._end)
         except OSError:
-            self._cut()
+            self._fail()
             raise
         self._end = end
         self.count += len(batch)
@@ -146,8 +146,7 @@ class Journal:
             os.fdatasync(self.descriptor)
         except OSError:
             self._end = offsets[0]
-            self.has_failed = True
-            self._cut()
+            self._fail()
             raise
 
     def void(self, offset: int) -> None:
@@ -189,8 +188,12 @@ class Journal:
         checksum = _checksum(self._marker, fields, name)
         return _RECORD.pack(self._marker, VALID, fields, checksum) + name
 
-    def _cut(self) -> None:
-        """End the journal where the next record would begin, as far as that can be done."""
+    def _fail(self) -> None:
+        """End the journal for good where the failed batch begins, as far as that can be done.
+
+        Others may have read the batch already, and would look for what follows behind it.
+        """
+        self.has_failed = True
         # If it cannot, it may come back after a crash. That is no harm: who sent it was told of a
         # failure, after which content may or may not be there.
         with suppress(OSError):

@@ -65,7 +65,12 @@ class Journals:
         """Make one for this process, durably."""
         self._folders.make(Path(self._path), MODE)
         journal = Journal.create(self._path)
-        self._folders.flush_path(self._path)
+        try:
+            self._folders.flush_path(self._path)
+        except OSError:
+            os.unlink(journal.path)
+            journal.close()
+            raise
         return journal
 
     def dead(self) -> Iterator[Journal]:

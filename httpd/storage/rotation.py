@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 
 from loguru import logger
 
@@ -42,7 +42,7 @@ class Rotation:
         self._used_at = 0.0
         self._queue: SimpleQueue[Journal | None] = SimpleQueue()
         self._thread: Thread | None = None
-        self._closing = False
+        self._closing = Event()
 
     @contextmanager
     def journal(self) -> Iterator[Journal | None]:
@@ -63,7 +63,7 @@ class Rotation:
     def close(self) -> None:
         """Settle and remove the journals, as far as that can be done; to be called at the end."""
         with self._lock:
-            self._closing = True
+            self._closing.set()
             active, self._active = self._active, None
         if active is not None:
             self._queue.put(active)
@@ -79,7 +79,7 @@ class Rotation:
             journal.close()
 
     def _take(self) -> Journal | None:
-        if self._active is None and not self._closing:
+        if self._active is None and not self._closing.is_set():
             self._active = self._spare.pop() if self._spare else self._make()
         return self._active
 
@@ -118,7 +118,7 @@ class Rotation:
                 journal = self._take_idle()
             if journal is not None:
                 self._settle(journal)
-            elif self._closing and self._queue.empty():
+            elif self._closing.is_set() and self._queue.empty():
                 return
 
     def _take_idle(self) -> Journal | None:
@@ -137,8 +137,7 @@ class Rotation:
                 break
             except OSError as error:
                 logger.error("a journal cannot be settled now, it stays: {}", error)
-                if self._closing:
+                if self._closing.wait(RETRY_SECONDS):
                     return
-                time.sleep(RETRY_SECONDS)
         with self._lock:
             self._spare.append(journal)

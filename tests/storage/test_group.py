@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from httpd.storage import rotation
 from httpd.storage.contract import NotFound, Stored
+from httpd.storage.digest import Digest
 from httpd.storage.journal import Journal
 from httpd.storage.local import LocalStorage
 from httpd.storage.settling import Settling
@@ -171,9 +173,44 @@ def test_where_the_journal_has_no_room_each_has_a_flush_of_its_own(
     storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_together(storage, b"before")
-    failing_once(monkeypatch, Journal, "write", errno.ENOSPC)
+    failing_once(monkeypatch, os, "pwrite", errno.ENOSPC)
     assert publish_together(storage, b"hello", b"world") == [None, None]
-    assert len(journaled(root)) == 1
+    # Others may know what was half written: it is settled, and begins anew.
+    until(lambda: journaled(root) == [], "the journal is settled")
+    assert publish_together(storage, b"hello") == [(HELLO, 5, True)]
+
+
+def test_a_journal_whose_folder_cannot_be_flushed_is_not_used(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / ".journal").mkdir()
+    failing_once(monkeypatch, os, "fsync")
+    assert publish_together(storage, b"hello") == [None]
+    assert os.listdir(root / ".journal") == []
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_a_deletion_finds_what_was_appended_after_a_failure(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = LocalStorage(root, "md5", durable=True)
+    flush = Journal.flush
+
+    def fail_after_others_have_looked(journal: Journal, offsets: list[int]) -> None:
+        monkeypatch.setattr(Journal, "flush", flush)
+        upload(other, b"unrelated")
+        other.delete(Digest("md5", hashlib.md5(b"unrelated").hexdigest()))
+        failing_once(monkeypatch, os, "fdatasync")
+        flush(journal, offsets)
+
+    publish_together(storage, b"before")
+    monkeypatch.setattr(Journal, "flush", fail_after_others_have_looked)
+    publish_together(storage, b"longer than what comes then", b"and another")
+    while publish_together(storage, b"hello") != [(HELLO, 5, True)]:
+        pass  # the journal is being settled
+    other.delete(HELLO)
+    assert HELLO.hex not in journaled(root)
+    other.close()
 
 
 def test_where_no_journal_can_be_made_each_has_a_flush_of_its_own(
