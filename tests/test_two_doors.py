@@ -14,6 +14,7 @@ import pytest
 
 from tests import raw
 from tests.daemons import Daemon
+from tests.kept import Kept, content_step, name_step
 from tests.linearizability import Call, is_linearizable
 from tests.service import Service, blobs_in
 
@@ -30,45 +31,6 @@ class Sample(NamedTuple):
 
 
 # ---- what may be seen
-
-
-class Kept(NamedTuple):
-    """What keeps a content."""
-
-    by_hash: bool = False
-    names: frozenset[str] = frozenset()
-
-
-def content_step(kept: Kept, call: Call) -> Kept | None:
-    """Take one request about a content, as if there were no others."""
-    is_there = kept.by_hash or bool(kept.names)
-    # What has to hold for that answer, and what keeps the content then.
-    possible, after = {
-        ("store by hash", 200): (True, kept._replace(by_hash=True)),
-        ("store by id", 201): (True, kept._replace(names=kept.names | {call.file_id})),
-        ("get by hash", 200): (is_there, kept),
-        ("get by hash", 404): (not is_there, kept),
-        ("delete by hash", 200): (is_there and not kept.names, Kept()),
-        ("delete by hash", 404): (not is_there, kept),
-        ("delete by hash", 409): (bool(kept.names), kept),
-        ("delete by id", 200): (
-            call.file_id in kept.names,
-            kept._replace(names=kept.names - {call.file_id}),
-        ),
-    }[call.action, call.status]
-    return after if possible else None
-
-
-def name_step(is_there: bool, call: Call) -> bool | None:  # noqa: FBT001 - it is the state
-    """Take one request about an id, as if there were no others."""
-    before, after = {
-        ("store by id", 201): (False, True),
-        ("get by id", 200): (True, True),
-        ("get by id", 404): (False, False),
-        ("delete by id", 200): (True, False),
-        ("delete by id", 404): (False, False),
-    }[call.action, call.status]
-    return after if is_there is before else None
 
 
 ABOUT_CONTENT = {"store by hash", "store by id", "get by hash", "delete by hash", "delete by id"}

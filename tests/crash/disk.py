@@ -1,0 +1,85 @@
+"""Disks whose power can be cut: file systems on loop devices.
+
+The cut is the kernel's own (FS_IOC_SHUTDOWN, which xfstests calls "godown"): from that moment on
+the file system neither reads nor writes, and what had not reached its device is lost. Mounted
+again, it recovers from its log, as after a real power cut. Needs root.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+from tests.daemons import until
+
+FS_IOC_SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32), linux/fs.h
+# The file system's log is written once more before the cut, or it is not: what was logged and not
+# flushed survives in the one case, and is lost in the other.
+WITH_LOG, WITHOUT_LOG = 1, 2
+
+# Sparse; xfs takes no less than 300 MiB.
+SIZE = 512 << 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Disk:
+    """A file system of its own at `path`, mounted from its making until `close`."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        """Make a file system of that kind, ext4 or xfs, below `folder`."""
+        self.path = folder / "disk"
+        self.kind = kind
+        image = folder / "disk.img"
+        with image.open("wb") as file:
+            file.truncate(SIZE)
+        subprocess.run([f"mkfs.{kind}", "-q", image], check=True)
+        made = subprocess.run(
+            ["losetup", "--find", "--show", image], check=True, capture_output=True, text=True
+        )
+        self._device = made.stdout.strip()
+        self._image = image
+        self.path.mkdir()
+        self.mount()
+
+    def mount(self) -> None:
+        """Mount it, which recovers it after a cut."""
+        _check(_libc.mount(self._device.encode(), bytes(self.path), self.kind.encode(), 0, None))
+
+    def cut(self, how: int) -> None:
+        """Cut the power; `how` is WITH_LOG or WITHOUT_LOG."""
+        root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(root, FS_IOC_SHUTDOWN, struct.pack("I", how))
+        finally:
+            os.close(root)
+
+    def unmount(self) -> None:
+        """Unmount it for real: mounted again while it is in use, it would still be cut off."""
+        until(self._unmounted, f"{self.path} is in use")
+
+    def close(self) -> None:
+        """Take it away."""
+        self.unmount()
+        subprocess.run(["losetup", "--detach", self._device], check=True)
+        self._image.unlink()
+
+    def _unmounted(self) -> bool:
+        try:
+            _check(_libc.umount2(bytes(self.path), 0))
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
+
+
+def _check(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
