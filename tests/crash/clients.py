@@ -1,4 +1,4 @@
-"""Clients that store and delete at both doors until the power is cut, and note what they are told."""
+"""Clients that store and delete at both doors until a crash, and note what they are told."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Where daemons and commands are forked from: a process that has imported all of main.py already.
+"""Where daemons and commands are forked from: a process that has imported all of main.py.
 
-A start takes a tenth of what it takes from the command line, so that hundreds fit into minutes; what
-runs is what main.py runs. It adopts the orphans (PR_SET_CHILD_SUBREAPER, prctl(2)) of a master that
-was killed, and so knows when the last process of a daemon has ended.
+A start takes a tenth of what it takes from the command line, so that hundreds fit into minutes;
+what runs is what main.py runs. It adopts the orphans (PR_SET_CHILD_SUBREAPER, prctl(2)) of a
+master that was killed, and so knows when the last process of a daemon has ended.
 """
 
 from __future__ import annotations

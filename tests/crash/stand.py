@@ -89,7 +89,7 @@ class Stand:
 
     def workers(self) -> list[int]:
         """Return the pids of the workers."""
-        return [pid for pid in proc.children(self.pid)]
+        return proc.children(self.pid)
 
     def caller(self) -> Caller:
         """Return a client of the daemon."""

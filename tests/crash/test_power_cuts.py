@@ -41,9 +41,7 @@ class Kind(NamedTuple):
 KINDS = {
     "ext4": Kind("ext4", "md5", "store"),
     "xfs": Kind("xfs", "md5", "store"),
-    "ext4, sha256, the whole file system, one worker": Kind(
-        "ext4", "sha256", "", ("--workers=1",)
-    ),
+    "ext4, sha256, the whole file system, one worker": Kind("ext4", "sha256", "", ("--workers=1",)),
     "xfs, blake2b, the whole file system, two threads each": Kind(
         "xfs", "blake2b", "", ("--threads=2",)
     ),

@@ -1,0 +1,102 @@
+"""strace(1) on a process: what it does at its system calls, and what is done to it there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+# All that changes a store or lets an answer out, by whatever name the libraries use.
+WRITES = "write,pwrite64,writev,pwritev,pwritev2,ftruncate,fallocate,utimensat"
+FLUSHES = "fsync,fdatasync,syncfs,sync_file_range,msync"
+NAMES = "open,openat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir"
+ANSWERS = "sendto,sendmsg,sendfile"
+LOCKS = "flock,fcntl"
+CALLS = ",".join((WRITES, FLUSHES, NAMES, ANSWERS))
+
+_ATTACHED = re.compile(r"Process \d+ attached")
+_LINE = re.compile(r"(?P<thread>\d+) +(?P<rest>.*)")
+_RESUMED = re.compile(r"<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)")
+_ENDED = re.compile(r"(?P<arguments>.*)\) += (?P<value>-?\d+).*")
+_UNFINISHED, _DETACHED = " <unfinished ...>", " <detached ...>"
+
+
+@contextmanager
+def attached(pid: int, *options: str, calls: str = CALLS, log: Path) -> Iterator[None]:
+    """Trace these calls of all threads of a process within the body, with further options.
+
+    What is seen is in the file `log`.
+    """
+    command = ["strace", "-f", "-yy", "-s400", "-p", str(pid), "-o", log, f"-etrace={calls}"]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        told = process.stderr.readline()
+        assert _ATTACHED.search(told), told
+        yield
+    finally:
+        process.terminate()  # lets go of it
+        process.stderr.close()
+        process.wait()
+
+
+def killing(call: str, number: int) -> str:
+    """Kill it at the entry of the `number`th such call of a thread, which is not made."""
+    return f"-einject={call}:signal=KILL:when={number}"
+
+
+def failing(call: str, number: int, error: str) -> str:
+    """Have the `number`th such call of a thread fail with this error, without being made."""
+    return f"-einject={call}:error={error}:when={number}"
+
+
+class Call(NamedTuple):
+    """A system call that was made. `begun` and `ended` are moments, as line numbers."""
+
+    begun: int
+    ended: int
+    thread: int
+    name: str
+    arguments: str
+    value: int  # -1 where it failed
+    order: int  # counted by thread and name, from 1: as `killing` counts
+
+    @property
+    def failed(self) -> bool:
+        return self.value < 0
+
+
+def read(log: Path) -> list[Call]:
+    """Return the calls in a log in the order in which they began.
+
+    One that its process did not survive is left out; one that strace did not wait for has ended.
+    """
+    calls: list[Call] = []
+    open_calls: dict[int, tuple[int, str, int, str]] = {}
+    counts: Counter[tuple[int, str]] = Counter()
+    for moment, line in enumerate(log.read_text(errors="replace").splitlines()):
+        match = _LINE.fullmatch(line)
+        assert match, line
+        thread, rest = int(match["thread"]), match["rest"]
+        if rest.startswith(("---", "+++")):
+            continue
+        if resumed := _RESUMED.fullmatch(rest):
+            begun, name, order, arguments = open_calls.pop(thread)
+            rest = arguments + resumed["rest"]
+        else:
+            begun, (name, _, rest) = moment, rest.partition("(")
+            counts[thread, name] += 1
+            order = counts[thread, name]
+        if rest.endswith(_UNFINISHED):
+            open_calls[thread] = begun, name, order, rest.removesuffix(_UNFINISHED)
+        elif rest.endswith(_DETACHED):
+            arguments = rest.removesuffix(_DETACHED)
+            calls.append(Call(begun, moment, thread, name, arguments, 0, order))
+        elif ended := _ENDED.fullmatch(rest):
+            value = int(ended["value"])
+            calls.append(Call(begun, moment, thread, name, ended["arguments"], value, order))
+    return sorted(calls)

@@ -1,0 +1,78 @@
+"""The order of operations, read off traces of the real system calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.crash import strace
+from tests.crash.clients import KIB
+from tests.crash.operations import Contents, Operation, clear, operations
+from tests.crash.order import NEW, Step, about, broken, steps_of
+from tests.crash.stand import Stand
+from tests.crash.tally import ORDERS, tally
+
+pytestmark = pytest.mark.crash
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """A daemon of one worker that has made its catalog already."""
+    folder = tmp_path_factory.mktemp("order")
+    stand = Stand(folder, folder / "store", "--workers=1")
+    try:
+        stand.start()
+        with closing(stand.caller()) as caller:
+            assert caller.ask("POST", "/files/a.txt", b"first").status == 201
+        yield stand
+    finally:
+        stand.close()
+
+
+def trace(stand: Stand, operation: Operation, content: bytes, log: Path) -> list[Step]:
+    """Carry an operation out under strace, and return its steps."""
+    with closing(stand.caller()) as caller:
+        if not operation.size:
+            clear(stand, caller, content)
+        ready = operation.get_ready(stand, caller, content)
+        (worker,) = stand.workers()
+        with strace.attached(worker, log=log):
+            assert ready.ask(caller).status == ready.status
+    return steps_of(strace.read(log), stand.store)
+
+
+@pytest.mark.parametrize("operation", operations(), ids=lambda each: each.title)
+def test_order_of_operations(operation: Operation, stand: Stand, tmp_path: Path) -> None:
+    content = Contents(operation.title).fresh(operation.size)
+    steps = trace(stand, operation, content, tmp_path / "trace")
+    assert broken(steps, operation.needed) == [], "\n".join(map(str, steps))
+    tally[ORDERS] += 1
+
+
+def test_big_content_is_flushed_while_it_comes(stand: Stand, tmp_path: Path) -> None:
+    (big,) = (each for each in operations("17 MiB") if each.title == "store by hash, 17 MiB")
+    steps = trace(stand, big, Contents("big").fresh(big.size), tmp_path / "trace")
+    last = max(step.begun for step in steps if step.word == "write content")
+    assert any(step.word == "flush content" and step.ended < last for step in steps)
+
+
+def test_order_under_concurrency(stand: Stand, tmp_path: Path) -> None:
+    contents = [Contents(f"many {n}").fresh((4 + 22 * (n % 4)) * KIB) for n in range(40)]
+
+    def store(number: int) -> None:
+        with closing(stand.caller()) as caller:
+            for content in contents[number::8]:
+                assert caller.ask("POST", "/", content).status == 200
+
+    (worker,) = stand.workers()
+    with strace.attached(worker, log=tmp_path / "trace"), ThreadPoolExecutor(8) as pool:
+        list(pool.map(store, range(8)))
+    steps = steps_of(strace.read(tmp_path / "trace"), stand.store)
+    for digest in map(stand.digest, contents):
+        own = about(steps, digest)
+        assert broken(own, NEW) == [], "\n".join(map(str, own))
+        tally[ORDERS] += 1
