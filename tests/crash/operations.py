@@ -37,6 +37,16 @@ class Operation(NamedTuple):
     get_ready: Callable[[Stand, Caller, bytes], Ready]
     needed: tuple[str, ...]  # steps that must have been done before the answer
 
+    @property
+    def is_new(self) -> bool:
+        """Whether it stores content that is not there."""
+        return self.title.startswith(("store by hash,", "store by id,"))
+
+    @property
+    def deletes(self) -> bool:
+        """Whether it takes something away."""
+        return self.title.startswith("delete")
+
 
 def post(caller: Caller, target: str, content: bytes) -> Answer:
     """Store a content; it has to go well."""

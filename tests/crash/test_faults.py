@@ -1,0 +1,105 @@
+"""Every system call on the store fails in turn: a clear answer, nothing lost, nothing left over.
+
+What fails for real is in `test_shortages` and in tests/test_adversity.py; here each single call is
+made to fail, whether a disk could choose that moment or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.attempt import Attempt, add_witness, only_worker
+from tests.crash.operations import Contents, Operation, operations
+from tests.crash.order import broken
+from tests.crash.stand import Stand
+from tests.crash.strace import Call, failing
+from tests.crash.tally import FAULTS, tally
+
+pytestmark = pytest.mark.crash
+
+FULL = ("ENOSPC", "EDQUOT")
+# The errors that each call is made to fail with, those of its manual page.
+ERRORS = {
+    "openat": ("EIO", "EMFILE", "ENOSPC"),
+    "write": ("EIO", *FULL),
+    "pwrite64": ("EIO", *FULL),
+    "fallocate": ("EIO", "ENOSPC"),
+    "ftruncate": ("EIO",),
+    "utimensat": ("EIO",),
+    "fsync": ("EIO", *FULL),
+    "fdatasync": ("EIO", *FULL),
+    "syncfs": ("EIO", *FULL),
+    "mkdir": ("EIO", *FULL),
+    "renameat": ("EIO", *FULL),
+    "rename": ("EIO", *FULL),
+    "unlink": ("EIO",),
+    "unlinkat": ("EIO",),
+    "rmdir": ("EIO",),
+}
+# What a client is told of each where the storage fails; and where the catalog does. SQLite tells
+# of a full disk only where a write says so, of everything else as "disk I/O error".
+STORE = {
+    "ENOSPC": (507, "the store is full"),
+    "EDQUOT": (507, "the store's quota is used up"),
+    "EMFILE": (503, "too many files are open; try again"),
+    "EIO": (500, "the store failed: Input/output error"),
+}
+CATALOG = [(503, "the catalog is not available; try again"), (507, "the catalog's disk is full")]
+
+TRIED = [
+    *operations("4 KiB"),
+    *(each for each in operations("nothing", "70 KiB", "3 MiB") if each.is_new),
+]
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    """A daemon of one worker with one thread in its pool: it does one thing after the other."""
+    stand = Stand(tmp_path, tmp_path / "store", "--workers=1", "--threads=1")
+    try:
+        stand.start()
+        add_witness(stand)
+        yield stand
+    finally:
+        stand.close()
+
+
+@pytest.mark.parametrize("operation", TRIED, ids=lambda each: each.title)
+def test_every_call_fails(operation: Operation, stand: Stand, tmp_path: Path) -> None:
+    contents = Contents(operation.title)
+    log = tmp_path / "trace"
+    worker = only_worker(stand)
+    untroubled = Attempt(stand, operation, contents.fresh(operation.size))
+    untroubled.carry_out(log=log)
+    untroubled.check()
+    for (name, order), paths in calls_on_store(untroubled.trace, stand).items():
+        for error in ERRORS[name]:
+            attempt = Attempt(stand, operation, contents.fresh(operation.size))
+            attempt.carry_out(failing(name, order, error), log=log)
+            why = f"{name} {order} {error}: {attempt.answer}\n" + log.read_text()
+            assert attempt.answer is not None, why
+            if attempt.acknowledged:
+                # What failed was not needed: nothing of what makes it durable may be missing.
+                assert broken(attempt.steps, operation.needed) == [], why
+            else:
+                told = attempt.answer.status, attempt.answer.text.rstrip("\n")
+                assert told in [STORE[error], *(CATALOG if ".catalog.db" in paths else [])], why
+            attempt.check(may_leave=name == "unlink")
+            assert only_worker(stand) == worker  # nobody had to be restarted
+            tally[FAULTS] += 1
+
+
+def calls_on_store(trace: list[Call], stand: Stand) -> dict[tuple[str, int], str]:
+    """Return the calls on the store, and not on a socket or an event: name, order, and on what.
+
+    Two threads count for themselves, and either's call may be the one that fails.
+    """
+    found: dict[tuple[str, int], str] = {}
+    for call in trace:
+        if str(stand.store) in call.arguments:
+            key = call.name, call.order
+            found[key] = found.get(key, "") + call.arguments
+    return found
