@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.crash.clients import KIB, MIB
-from tests.crash.order import CATALOG, GONE, HERE, NEW
+from tests.crash.order import CATALOG, GONE, HERE, JOURNALED, NEW
 from tests.crash.stand import Answer, Caller, Stand
 
 # As in `clients`: the bounds at which the way of a content changes lie between them.
@@ -15,6 +15,8 @@ SIZES = {
     "nothing": 0, "a byte": 1, "4 KiB": 4 * KIB, "60 KiB": 60 * KIB, "70 KiB": 70 * KIB,
     "300 KiB": 300 * KIB, "3 MiB": 3 * MIB, "17 MiB": 17 * MIB,
 }  # fmt: skip
+# What is stored by hash and no larger shares a flush with others.
+SMALL = 64 * KIB
 
 
 class Ready(NamedTuple):
@@ -127,7 +129,8 @@ def operations(*sizes: str) -> list[Operation]:
     for size in sizes or SIZES:
         for title, (get_ready, needed) in WAYS.items():
             # Without a byte there is nothing to write.
-            words = tuple(w for w in needed if w != "write content" or SIZES[size])
+            words = JOURNALED if title == "store by hash" and SIZES[size] <= SMALL else needed
+            words = tuple(word for word in words if word != "write content" or SIZES[size])
             found.append(Operation(f"{title}, {size}", SIZES[size], get_ready, words))
     return found
 
