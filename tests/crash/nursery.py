@@ -13,12 +13,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, NoReturn
+
+from tests.crash.flushes import leave_out
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -56,9 +59,13 @@ class Nursery:
         """Wait until the daemon has told where it listens; "" if it ends without that."""
         return str(self._ask("announcement"))
 
-    def command(self, *args: str) -> Ended:
-        """Run another command of main.py to its end."""
-        return Ended(*self._ask("command", args=args))
+    def command(self, *args: str, without: str = "") -> Ended:
+        """Run another command of main.py to its end; `without`: as for `run`."""
+        return Ended(*self._ask("command", args=args, without=without))
+
+    def interrupted(self, *args: str, after: float, without: str = "") -> Ended:
+        """Run a command, and interrupt it (SIGINT) after so many seconds."""
+        return Ended(*self._ask("command", args=args, without=without, interrupt=after))
 
     def kill(self) -> None:
         """Kill the daemon, the master first; return when the last process has ended."""
@@ -74,9 +81,15 @@ class Nursery:
         assert self._process.wait() == 0
 
     @property
+    def pid(self) -> int:
+        """Its process, which everything else is forked from."""
+        return self._process.pid
+
+    @property
     def log(self) -> str:
-        """What the daemons have logged."""
-        return (self._folder / "err").read_text(errors="replace")
+        """What the daemons have logged, and the last command."""
+        logs = (self._folder / "err", self._folder / "command.err")
+        return "".join(log.read_text(errors="replace") for log in logs if log.exists())
 
     def _ask(self, verb: str, **values: Any) -> Any:
         assert self._process.stdin is not None
@@ -106,11 +119,7 @@ class _Nurse:
         self._master = os.fork()
         if self._master == 0:
             os.close(self._told)
-            if without:
-                from tests.crash.flushes import leave_out
-
-                leave_out(without)
-            self._become(args, told, "err")
+            self._become(args, told, "err", without)
         os.close(told)
         return self._master
 
@@ -118,13 +127,16 @@ class _Nurse:
         with open(self._told) as told:
             return next((line for line in told if "listening on" in line), "")
 
-    def command(self, args: list[str]) -> Ended:
+    def command(self, args: list[str], without: str, interrupt: float = 0) -> Ended:
         out = os.open(self._folder / "command.out", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         (self._folder / "command.err").unlink(missing_ok=True)
         pid = os.fork()
         if pid == 0:
-            self._become(args, out, "command.err")
+            self._become(args, out, "command.err", without)
         os.close(out)
+        if interrupt:
+            time.sleep(interrupt)
+            os.kill(pid, signal.SIGINT)
         _, status = os.waitpid(pid, 0)
         texts = [(self._folder / f"command.{name}").read_text() for name in ("out", "err")]
         return Ended(os.waitstatus_to_exitcode(status), *texts)
@@ -140,7 +152,7 @@ class _Nurse:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
 
-    def _become(self, args: list[str], out: int, err: str) -> NoReturn:
+    def _become(self, args: list[str], out: int, err: str, without: str) -> NoReturn:
         """Be the command, in the child."""
         code = 70
         try:
@@ -151,6 +163,8 @@ class _Nurse:
             for number, descriptor in enumerate((nothing, out, log)):
                 os.dup2(descriptor, number)
             os.closerange(3, 1024)
+            if without:
+                leave_out(without)
             code = self._main(args, home=PROJECT)
             sys.stdout.flush()
             sys.stderr.flush()

@@ -73,7 +73,6 @@ RULES = [
     Rule("empty journal", "flush journal", "report"),
     # A damaged copy goes when the good one is on disk.
     Rule("name content", "flush folder", "drop damaged"),
-    Rule("make folder", "flush root", "drop damaged"),
     # Whatever a check says that it has repaired.
     Rule("quarantine", "flush quarantine", "report"),
     Rule("quarantine", "flush folder", "report"),
@@ -83,7 +82,7 @@ RULES = [
     Rule("make store", "flush parent", "answer"),
 ]
 # Where content in a journal is as good as on disk.
-JOURNAL_SERVES = {"name content", "answer", "drop damaged"}
+JOURNAL_SERVES = {"name content", "answer", "write catalog", "drop damaged"}
 
 # The steps that have to have been done before the answer, or else what the rules are about would be
 # missing: by kind of operation.
@@ -115,6 +114,8 @@ def _breaks(steps: Sequence[Step], rule: Rule) -> Iterator[str]:
         for reliance in steps:
             if reliance.word != rule.reliance or reliance.begun <= change.ended:
                 continue
+            if change.word == "write content" and reliance.source != change.subject:
+                continue
             if rule.reliance in JOURNAL_SERVES and _is_journaled(steps, change, reliance):
                 continue
             if not any(flush.ended < reliance.begun for flush in flushes):
@@ -142,7 +143,7 @@ def _is_journaled(steps: Sequence[Step], change: Step, reliance: Step) -> bool:
     """Tell whether the content that a change is about is in a flushed journal by then."""
     about = change.digests
     if change.word == "write content":
-        about = reliance.digests if reliance.source == change.subject else ()
+        about = reliance.digests
     for append in steps:
         if append.word != "append":
             continue
@@ -173,6 +174,14 @@ def steps_of(calls: Sequence[Call], store: Path) -> list[Step]:
     return steps
 
 
+def journaled(digest: str) -> list[Step]:
+    """Return the steps by which a content came into a journal before all others."""
+    return [
+        Step(-2, -2, "append", ".journal/before", (digest,)),
+        Step(-1, -1, "flush journal", ".journal/before"),
+    ]
+
+
 def about(steps: Sequence[Step], digest: str) -> list[Step]:
     """Return the steps that concern one content, of all that were done at the same time."""
     subjects = {".", digest[:2]}
@@ -189,7 +198,7 @@ _DESCRIPTOR = re.compile(r"\d+<(.*?)>(?:\(deleted\))?(?:, |$)")
 _PATHS = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>(?:\(deleted\))?, )?"((?:[^"\\]|\\.)*)"')
 _PLACE = re.compile(r", (\d+), (\d+)$")  # what pwrite64(2) takes behind the bytes
 _TAG = re.compile(r"ETag: \\\"([0-9a-f]+)\\\"")
-_RECORD = re.compile(r"(?:md5|sha\d+|blake2b):([0-9a-f]{32,128})")
+_RECORD = re.compile(r"md5:([0-9a-f]{32})")
 _BLOB = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]+)")
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 

@@ -65,16 +65,17 @@ class Stand:
         self._own = (f"--pidfile={folder}/pid", f"--store={store}")
         self._flags = ("--host=127.0.0.1", "--workers=2", f"--hash={algorithm}", *flags)
         self.nursery = Nursery(folder)
+        self.without = ""  # the flush that nothing which is started makes, see `flushes`
         self.port = self.pid = 0
 
-    def begin(self, *flags: str, without: str = "") -> None:
+    def begin(self, *flags: str) -> None:
         """Fork a daemon, and do not wait for it to serve."""
         args = (*self._own, *self._flags, f"--port={self.port}", *flags)
-        self.pid = self.nursery.run("run", *args, without=without)
+        self.pid = self.nursery.run("run", *args, without=self.without)
 
-    def start(self, *flags: str, without: str = "") -> None:
+    def start(self, *flags: str) -> None:
         """Start a daemon; it serves when this returns."""
-        self.begin(*flags, without=without)
+        self.begin(*flags)
         told = ANNOUNCEMENT.search(self.nursery.announcement())
         assert told, f"the daemon does not start:\n{self.nursery.log}"
         self.port = int(told[1].rpartition(":")[2])
@@ -109,12 +110,18 @@ class Stand:
 
     def verify(self, *flags: str) -> list[dict[str, Any]]:
         """Return the faults that `main.py verify` finds, each with its kind and subject."""
-        ended = self.nursery.command("verify", "--json", *self._own, *flags)
+        args = ("--json", *self._own, *flags)
+        ended = self.nursery.command("verify", *args, without=self.without)
         assert ended.code in (0, 1), ended
         report = json.loads(ended.out)
         assert report["complete"]
         assert ended.code == bool(report["faults"])
         return list(report["faults"])
+
+    def interrupt_verify(self, *flags: str) -> None:
+        """Begin to check, and interrupt that."""
+        args = ("verify", *self._own, *flags)
+        self.nursery.interrupted(*args, after=0.5, without=self.without)
 
     def repair(self, *kinds: str) -> int:
         """Have the orphans of uploads that were cut off freed; return how many there were.

@@ -8,7 +8,7 @@ CUTS = "power cuts"
 KILLS = "kills"
 FAULTS = "faults"
 ORDERS = "orders of operations checked"
-FLUSHES = "flushes taken out, each missed by the suite"
+FLUSHES = "flushes taken out, each of them noticed"
 ANSWERS = "acknowledged operations looked for after a crash"
 
 tally: Counter[str] = Counter()

@@ -13,6 +13,7 @@ from tests.crash import strace
 from tests.crash.clients import KIB, MIB
 from tests.crash.operations import SMALL, Contents, Operation, clear, operations
 from tests.crash.order import JOURNALED, NEW, Step, about, broken, steps_of
+from tests.crash.scenes import SCENES, Scene
 from tests.crash.stand import Stand
 from tests.crash.tally import ORDERS, tally
 
@@ -82,3 +83,11 @@ def test_order_under_concurrency(stand: Stand, tmp_path: Path) -> None:
         needed = JOURNALED if len(content) <= SMALL else NEW
         assert broken(own, needed) == [], "\n".join(map(str, own))
         tally[ORDERS] += 1
+
+
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_order_in_a_scene(scene: Scene, tmp_path: Path) -> None:
+    with closing(Stand(tmp_path, tmp_path / "store", "--workers=1", "--threads=1")) as stand:
+        steps = scene.steps(stand, tmp_path / "trace")
+    assert broken(steps, scene.needed) == [], "\n".join(map(str, steps))
+    tally[ORDERS] += 1
