@@ -240,8 +240,21 @@ def _serve(claim: Claim, readiness: Readiness, parts: Parts, logs: Path | None) 
 def _make_folder(title: str, folder: Path, identity: Identity) -> None:
     with _usable(title, folder):
         if not folder.is_dir():
-            folder.mkdir(FOLDER_MODE, parents=True)
+            for missing in [each for each in reversed(folder.parents) if not each.is_dir()]:
+                missing.mkdir()
+                _flush(missing.parent)
+            folder.mkdir(FOLDER_MODE)
+            _flush(folder.parent)
             identity.give(folder)
+
+
+def _flush(folder: Path) -> None:
+    """Bring a folder's entries to disk: no store is safe in a folder that a power cut takes."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
