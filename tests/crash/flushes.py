@@ -35,7 +35,9 @@ NEEDED = {
     "Settling.settle > Settling._flush_all > syncfs": "a journal is settled",
     "Settling.settle_dead > Settling._flush_all > syncfs": "a journal is recovered",
     "Journals.remove > Folders.flush_path": "a journal is recovered",
-    "Settling._flush_all > Settling._flush_file > Folders.flush": "a journal is settled in a second attempt",
+    "Settling._flush_all > Settling._flush_file > Folders.flush": (
+        "a journal is settled in a second attempt"
+    ),
     "Settling._flush_all > Folders.flush_path, a prefix folder": (
         "a journal is settled in a second attempt"
     ),
@@ -43,7 +45,8 @@ NEEDED = {
         "a journal is settled in a second attempt"
     ),
     # A store, and what is beside its blobs.
-    "Folders.make > Folders.flush_path": "a store is made",
+    "_make_folder > _flush": "a store is made",
+    "Folders.make > Folders.flush_path": "a store is made by itself",
     "Quarantine.drop > Folders.flush_path": "a damaged file is deleted",
     "Quarantine.take > Folders.flush_path": "a damaged file is found",
     "LocalStorage.quarantine > Folders.flush_entries > Folders.flush": "a damaged file is found",

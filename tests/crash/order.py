@@ -80,6 +80,7 @@ RULES = [
     Rule("remove folder", "flush root", "report"),
     # A store that is made.
     Rule("make store", "flush parent", "answer"),
+    Rule("make store", "flush parent", "report"),
 ]
 # Where content in a journal is as good as on disk.
 JOURNAL_SERVES = {"name content", "answer", "write catalog", "drop damaged"}

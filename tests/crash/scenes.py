@@ -66,6 +66,14 @@ def _make_store(stand: Stand, log: Path) -> None:
         _store(stand, bytes(70 << 10))
 
 
+def _make_store_by_import(stand: Stand, log: Path) -> None:
+    older, digest = stand.store.parent / "older", stand.digest(CONTENT)
+    (older / digest[:2]).mkdir(parents=True)
+    (older / digest[:2] / digest).write_bytes(CONTENT)
+    with strace.attached(stand.nursery.pid, log=log):
+        stand.import_store(older)
+
+
 def _make_journal(stand: Stand, log: Path) -> None:
     stand.start()
     with strace.attached(only_worker(stand), log=log):
@@ -180,6 +188,8 @@ SCENES = {
     for scene in (
         *map(_of_operation, operations("4 KiB", "70 KiB")),
         Scene("a store is made", _make_store, ("make store", "flush parent", "answer")),
+        Scene("a store is made by itself", _make_store_by_import,
+              ("make store", "flush parent", "report")),
         Scene("the first journal is made", _make_journal,
               ("make journals", "flush root", "make journal", "flush journals", "append")),
         Scene("a journal is settled", _settle,

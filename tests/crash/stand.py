@@ -123,6 +123,11 @@ class Stand:
         args = ("verify", *self._own, *flags)
         self.nursery.interrupted(*args, after=0.5, without=self.without)
 
+    def import_store(self, folder: Path) -> None:
+        """Take in an older store."""
+        args = ("import", str(folder), "--json", *self._own)
+        assert self.nursery.command(*args, without=self.without).code == 0
+
     def repair(self, *kinds: str) -> int:
         """Have the orphans of uploads that were cut off freed; return how many there were.
 
