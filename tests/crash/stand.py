@@ -50,7 +50,13 @@ class Caller:
             self._connection.close()
             raise Broken(str(error)) from None
 
+    @property
+    def local_port(self) -> int:
+        """The port that its connection comes from."""
+        return int(self._connection.sock.getsockname()[1])
+
     def close(self) -> None:
+        """Close its connection."""
         self._connection.close()
 
 
