@@ -59,7 +59,8 @@ class Deletions:
     def noted(self, digest: Digest) -> Iterator[None]:
         """Delete in the body: the number changes before the body's end is acknowledged.
 
-        Raises OSError, before the body where the others could not be told of it.
+        And where the body fails: nobody knows what it has done by then. Raises OSError, before the
+        body where the others could not be told of it.
         """
         try:
             file = _File(self._path)
@@ -71,8 +72,10 @@ class Deletions:
             yield
             return
         with closing(file):
-            yield
-            file.change(digest)
+            try:
+                yield
+            finally:
+                file.change(digest)
 
 
 class _File:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,12 +43,10 @@ class _Known:
 
     def void(self, digest: Digest) -> None:
         """Void, durably, what it has of a digest."""
-        offsets = self.offsets.get(digest.hex, ())
-        for offset in offsets:
+        for offset in self.offsets[digest.hex]:
             void(self.descriptor, offset)
-        if offsets:
-            os.fdatasync(self.descriptor)
-            del self.offsets[digest.hex]  # not before: who has failed may try again
+        os.fdatasync(self.descriptor)
+        del self.offsets[digest.hex]  # not before: who has failed may try again
 
 
 class Journals:
@@ -91,15 +89,20 @@ class Journals:
             os.unlink(journal.path)
             self._folders.flush_path(self._path)
 
-    def void(self, digest: Digest) -> None:
-        """Void, durably, what any journal has of content that has been deleted.
+    def void(self, digest: Digest, flush: Callable[[], None] | None = None) -> None:
+        """Void, durably, what any journal has of content that is about to be deleted.
 
-        Held off meanwhile, by the lock of the prefix folder, is whoever would make it visible.
+        `flush` brings its file to disk, if there is one: called where a journal has it, since the
+        record must not go before. Held off meanwhile, by the lock of the prefix folder, is whoever
+        would make it visible.
         """
         with self._lock:
             try:
                 with self._folder_locked(fcntl.LOCK_SH):
-                    for known in self._read_on():
+                    holding = [each for each in self._read_on() if digest.hex in each.offsets]
+                    if holding and flush is not None:
+                        flush()
+                    for known in holding:
                         known.void(digest)
             except FileNotFoundError:
                 return  # there has never been a journal

@@ -148,20 +148,22 @@ class LocalStorage:
         damaged = self._quarantine.has(digest)
         try:
             with self._folders.locked(digest.hex[:2], create=damaged) as folder:
-                # First: what is left by a crash in between is a blob, and not a damaged one.
-                dropped = damaged and self._quarantine.drop(digest)
                 here = S_ISREG(_mode(folder, digest))
-                if here:
+                dropped = False
+                if here or damaged:
                     with self._deletions.noted(digest):
-                        os.unlink(digest.hex, dir_fd=folder)
+                        # No journal may bring back what anybody has seen to be gone: so its records
+                        # are void before it goes, and its file is whole before they are.
+                        flush = partial(self._flush_file, digest, folder) if here else None
+                        self._journals.void(digest, flush)
+                        # First: what is left by a crash in between is a blob, not a damaged one.
+                        dropped = damaged and self._quarantine.drop(digest)
+                        if here:
+                            os.unlink(digest.hex, dir_fd=folder)
                 self._folders.remove_if_empty(digest.hex[:2])
                 if not (here or dropped):
                     raise NotFound(digest)
                 self._folders.flush_entries(folder)
-                # Not before the file is gone for certain, which may be torn after a crash without
-                # its record. Noted once more: a record that was written until now is void, too.
-                with self._deletions.noted(digest):
-                    self._journals.void(digest)
         except OSError as error:
             raise NotFound(digest) if error.errno in _NO_BLOB else error from None
 
@@ -300,6 +302,14 @@ class LocalStorage:
                 return True
         except FileNotFoundError:
             return False
+
+    def _flush_file(self, digest: Digest, folder: int) -> None:
+        """Bring a blob's bytes to disk. Raises OSError."""
+        descriptor = os.open(digest.hex, _FILE, dir_fd=folder)
+        try:
+            self._folders.flush(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _absence(self, digest: Digest, error: OSError) -> Exception:
         """Return what to raise for `error`, NotFound or Damaged where it means no blob is there."""

@@ -108,16 +108,42 @@ def test_a_deletion_takes_it_out_of_every_journal(
 
 
 @pytest.mark.usefixtures("never_idle")
-def test_a_deletion_is_on_disk_before_the_record_is_void(
+def test_a_record_is_void_before_the_file_goes_and_after_the_file_is_on_disk(
     storage: LocalStorage, root: Path, flushes: list[str]
 ) -> None:
-    """Or a power cut in between could leave a torn file, and nothing to mend it with."""
+    """Or a crash in between could bring back what others have seen to be gone, or leave it torn."""
     publish_together(storage, b"hello")
     flushes.clear()
     storage.delete(HELLO)
     names = [os.path.relpath(path.removesuffix(" (deleted)"), root) for path in flushes]
-    assert names[:2] == ["5d", "."]
-    assert [os.path.dirname(name) for name in names[2:]] == [".journal"]
+    assert names[0] == f"5d/{HELLO.hex}"
+    assert os.path.dirname(names[1]) == ".journal"
+    assert names[2:] == ["5d", "."]
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_an_upload_that_meets_a_deletion_that_fails_does_not_rest_on_a_void_record(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As below; and the deletion fails when the record is void and the file still there."""
+    other = LocalStorage(root, "md5", durable=True)
+    upload(other, b"hello")
+    damaged = root / ".quarantine" / HELLO.hex
+    damaged.parent.mkdir()
+    (root / "5d" / HELLO.hex).rename(damaged)
+    flush = Journal.flush
+
+    def come_between(journal: Journal, offsets: list[int]) -> None:
+        flush(journal, offsets)
+        monkeypatch.setattr(Journal, "flush", flush)
+        failing_once(monkeypatch, os, "unlink")
+        with pytest.raises(OSError, match="Input/output error"):
+            other.delete(HELLO)
+
+    monkeypatch.setattr(Journal, "flush", come_between)
+    assert publish_together(storage, b"hello") == [None]
+    assert journaled(root) == []
+    other.close()
 
 
 @pytest.mark.usefixtures("never_idle")
