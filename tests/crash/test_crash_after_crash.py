@@ -63,7 +63,7 @@ def links(pid: int) -> set[str]:
 
 # The calls of a delete, in its thread, from that which removes the file to the last.
 @pytest.mark.parametrize("call", ["unlinkat 1", "pwrite64 1", "rmdir 1", "fsync 1", "fsync 2",
-                                  "pwrite64 2", "fdatasync 1", "pwrite64 3"])  # fmt: skip
+                                  "pwrite64 2", "fdatasync 1"])  # fmt: skip
 def test_delete_that_was_killed_is_done_or_not_done_for_good(
     call: str, stand: Stand, tmp_path: Path
 ) -> None:
