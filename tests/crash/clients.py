@@ -81,6 +81,8 @@ class Client:
         """Take the contents to store, by digest."""
         self._contents = contents
         self._digests = list(contents)
+        # Of the big ones few at a time, or there would be time for little else.
+        self._weights = [1 if len(each) < MIB else 0.1 for each in contents.values()]
         self._dice = random.Random(seed)
 
     def run(self, caller: Caller, notes: Notes, over: Event) -> None:
@@ -88,7 +90,8 @@ class Client:
         with closing(caller):
             while not over.is_set():
                 (action,) = self._dice.choices(list(ACTIONS), list(ACTIONS.values()))
-                target = self._dice.choice(self._digests), ""
+                (digest,) = self._dice.choices(self._digests, self._weights)
+                target = digest, ""
                 if action == "delete by id":
                     target = notes.take_id(self._dice) or target
                 try:

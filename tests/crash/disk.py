@@ -68,6 +68,7 @@ class Disk:
         self.unmount()
         subprocess.run(["losetup", "--detach", self._device], check=True)
         self._image.unlink()
+        self.path.rmdir()
 
     def _unmounted(self) -> bool:
         try:
@@ -77,6 +78,15 @@ class Disk:
                 raise
             return False
         return True
+
+
+def syncfs(folder: Path) -> None:
+    """Bring all of a file system to disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _check(_libc.syncfs(descriptor))
+    finally:
+        os.close(descriptor)
 
 
 def _check(result: int) -> None:

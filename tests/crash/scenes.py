@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,6 +88,15 @@ def _settle(stand: Stand, log: Path, *options: str) -> None:
         before = _head(journal)
         until(lambda: _head(journal) != before, "it is not settled")
         _store(stand, b"and used again")
+
+
+@contextmanager
+def settled(stand: Stand) -> Iterator[None]:
+    """Store something in the body; its journal, the only one, has been settled at the end."""
+    yield
+    folder = stand.store / ".journal"
+    before = [_head(journal) for journal in folder.iterdir()]
+    until(lambda: [_head(journal) for journal in folder.iterdir()] != before, "it is not settled")
 
 
 def _head(journal: Path) -> bytes:

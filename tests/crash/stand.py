@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from httpd.process import proc
+from tests.crash.disk import syncfs
 from tests.crash.history import Found
 from tests.crash.nursery import Nursery
 from tests.daemons import ANNOUNCEMENT, PATIENCE, until
@@ -63,14 +64,24 @@ class Caller:
 class Stand:
     """A store, and one daemon on it at a time."""
 
-    def __init__(self, folder: Path, store: Path, *flags: str, algorithm: str = "md5") -> None:
-        """Keep what is beside the store in `folder`; `flags` go to every daemon."""
+    def __init__(
+        self,
+        folder: Path,
+        store: Path,
+        *flags: str,
+        algorithm: str = "md5",
+        nursery: Nursery | None = None,
+    ) -> None:
+        """Keep what is beside the store in `folder`; `flags` go to every daemon.
+
+        `nursery`: one of that folder which has no daemon now; else it gets one of its own.
+        """
         self.store = store
         self._folder = folder
         self._algorithm = algorithm
         self._own = (f"--pidfile={folder}/pid", f"--store={store}")
         self._flags = ("--host=127.0.0.1", "--workers=2", f"--hash={algorithm}", *flags)
-        self.nursery = Nursery(folder)
+        self.nursery = nursery or Nursery(folder)
         self.without = ""  # the flush that nothing which is started makes, see `flushes`
         self.port = self.pid = 0
 
@@ -101,6 +112,15 @@ class Stand:
     def caller(self) -> Caller:
         """Return a client of the daemon."""
         return Caller(self.port)
+
+    def flush(self) -> None:
+        """Bring all of its file system to disk."""
+        syncfs(self.store)
+
+    @staticmethod
+    def md5(content: bytes) -> str:
+        """Return the digest that a store gives a content unless it is told otherwise."""
+        return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     def digest(self, content: bytes) -> str:
         """Return the digest that the store gives a content."""

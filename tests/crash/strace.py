@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from httpd.process import proc
+from tests.daemons import PATIENCE
+
 # All that changes a store or lets an answer out, by whatever name the libraries use.
 WRITES = "write,pwrite64,writev,pwritev,pwritev2,ftruncate,fallocate,utimensat"
 FLUSHES = "fsync,fdatasync,syncfs,sync_file_range,msync"
@@ -29,7 +32,8 @@ _UNFINISHED, _DETACHED = " <unfinished ...>", " <detached ...>"
 def attached(pid: int, *options: str, calls: str = CALLS, log: Path) -> Iterator[None]:
     """Trace these calls of all threads of a process within the body, with further options.
 
-    What is seen is in the file `log`.
+    What is seen is in the file `log`. Where the process is killed, the body goes on until it has
+    ended.
     """
     command = ["strace", "-f", "-yy", "-s400", "-p", str(pid), "-o", log, f"-etrace={calls}"]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
@@ -39,9 +43,12 @@ def attached(pid: int, *options: str, calls: str = CALLS, log: Path) -> Iterator
         assert _ATTACHED.search(told), told
         yield
     finally:
-        process.terminate()  # lets go of it
+        if proc.stat(pid):
+            process.terminate()  # which lets go of it
+        # Else it ends by itself, and must not be told to: while it lets go of threads that die it
+        # may wait for their leader, whose end waits until all of them have been waited for.
+        process.wait(PATIENCE)
         process.stderr.close()
-        process.wait()
 
 
 def killing(call: str, number: int) -> str:

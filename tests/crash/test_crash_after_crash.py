@@ -76,7 +76,7 @@ def test_delete_that_was_killed_is_done_or_not_done_for_good(
     with strace.attached(killed, killing(name, int(number)), log=tmp_path / "trace"):
         with pytest.raises(Broken):
             deleter.ask("DELETE", target_of(stand, content))
-    until(lambda: killed not in stand.workers(), "it lives on")
+        until(lambda: killed not in stand.workers(), "it lives on")
     seen = keeper.ask("GET", target_of(stand, content)).status
     stand.kill()
     stand.start()

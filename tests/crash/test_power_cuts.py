@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.crash.clients import Client, Notes, explain, ids_in, make_contents
-from tests.crash.disk import WITH_LOG, WITHOUT_LOG, Disk
+from tests.crash.disk import WITH_LOG, WITHOUT_LOG, Disk, syncfs
 from tests.crash.history import Found, History
 from tests.crash.stand import Stand
 from tests.crash.tally import ANSWERS, CUTS, tally
@@ -116,11 +115,13 @@ class Trial:
     @contextmanager
     def pressure(self) -> Iterator[None]:
         """Now and then have everything written back meanwhile, in an order that nobody chose."""
-        timer = Timer(self.dice.uniform(0, LONGEST), os.sync)
+        timer = Timer(self.dice.uniform(0, LONGEST), syncfs, (self.disk.path,))
         if self.dice.random() < 0.25:
             timer.start()
         yield
         timer.cancel()
+        if timer.is_alive():
+            timer.join()  # with the disk mounted again it might flush what it should not
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
