@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help start stop restart status test test-long lint types check clean
+.PHONY: help start stop restart status test test-long crash-test lint types check clean
 
 help:
 	@echo "make start      set up, start the daemon on port 9000 and say how to talk to it"
@@ -13,6 +13,7 @@ help:
 	@echo "make test       set up, run the whole test suite"
 	@echo "make check      ruff, mypy --strict, and the tests"
 	@echo "make test-long  the tests that move gigabytes or take minutes"
+	@echo "make crash-test kills, power cuts and faults, as root: a quarter of an hour at most"
 	@echo "make clean      remove what the commands above have made, but no stored file"
 
 start: $(READY)
@@ -22,10 +23,18 @@ stop restart status: $(READY)
 	@$(RUN) main.py $@ $(ARGS)
 
 test: $(READY)
-	$(RUN) -m pytest -m "not big and not long" $(ARGS)
+	$(RUN) -m pytest -m "not big and not long and not crash" $(ARGS)
 
 test-long: $(READY)
 	$(RUN) -m pytest -m "big or long" $(ARGS)
+
+# Skipped, it would prove nothing: so what it needs is installed, or else it fails.
+crash-test: $(READY)
+	@for each in strace mkfs.ext4 mkfs.xfs losetup; do command -v $$each >/dev/null || exit 1; done || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends strace e2fsprogs xfsprogs mount; } || \
+	  echo "the crash suite needs root, and strace, e2fsprogs, xfsprogs and mount" >&2
+	$(RUN) -m pytest tests/crash --no-skips --cuts 75 $(ARGS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

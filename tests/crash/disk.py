@@ -39,12 +39,12 @@ class Disk:
         with image.open("wb") as file:
             file.truncate(SIZE)
         subprocess.run([f"mkfs.{kind}", "-q", image], check=True)
+        self.path.mkdir()
         made = subprocess.run(
             ["losetup", "--find", "--show", image], check=True, capture_output=True, text=True
         )
         self._device = made.stdout.strip()
         self._image = image
-        self.path.mkdir()
         self.mount()
 
     def mount(self) -> None:

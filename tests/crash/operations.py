@@ -39,6 +39,10 @@ class Operation(NamedTuple):
     get_ready: Callable[[Stand, Caller, bytes], Ready]
     needed: tuple[str, ...]  # steps that must have been done before the answer
 
+    def alternatives(self) -> list[tuple[str, ...]]:
+        """Return the steps of each way that may be taken: without a journal there is another."""
+        return [self.needed, NEW] if self.needed == JOURNALED else [self.needed]
+
     @property
     def is_new(self) -> bool:
         """Whether it stores content that is not there."""
