@@ -13,6 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from httpd.storage.journal import MARKER_BYTES
 from tests.crash.strace import Call
 
 WRITES = {"write", "pwrite64", "writev", "pwritev", "pwritev2"}
@@ -247,8 +248,8 @@ def _written(path: str, call: Call) -> Read:
         length, offset = map(int, place.groups())
         if not offset:
             return "empty journal", path
-        if length == 1:
-            return "void", path
+        if length <= MARKER_BYTES:
+            return "void" if length == 1 else "cut short", path
         return "append", path, tuple(_RECORD.findall(call.arguments))
     told = "listening on" in call.arguments or '"seconds"' in call.arguments.replace("\\", "")
     return ("report", path) if told and call.arguments.startswith("1<") else ("",)
