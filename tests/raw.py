@@ -30,6 +30,20 @@ def answer_in(received: bytes) -> Answer:
     return Answer(int(match[1]), fields, content)
 
 
+def answers_in(received: bytes) -> list[Answer]:
+    """Take the final responses of a connection apart; fail where anything else is in between."""
+    answers = []
+    while received:
+        head, end, rest = received.partition(b"\r\n\r\n")
+        answer = answer_in(head + end)
+        length = int(answer.fields.get("content-length", 0))
+        assert len(rest) >= length, f"cut off: {received!r}"
+        content, received = rest[:length], rest[length:]
+        if answer.status >= 200:
+            answers.append(answer._replace(content=content))
+    return answers
+
+
 def receive_all(client: socket) -> bytes:
     """Receive until the other side has closed."""
     pieces = []
