@@ -1,4 +1,4 @@
-"""The requests in `tests/requests`: files to the byte, and a table a folder of what comes of them."""
+"""The requests in `tests/requests`: bytes in files, a table a folder of what comes of them."""
 
 from __future__ import annotations
 

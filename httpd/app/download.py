@@ -17,6 +17,11 @@ from httpd.storage.contract import Blob
 SMALL = 64 * 1024
 
 
+# Whatever the file is, it gets an origin of its own, without scripts, and loads nothing. What is
+# left is what browsers show a picture, a sound or a film with: a page of their own around it.
+POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+
+
 class Shown(NamedTuple):
     """How content is shown to a browser."""
 
@@ -68,11 +73,9 @@ def _respond(request: Request, blob: Blob, shown: Shown, fields: list[tuple[str,
 
 def _for_browsers(shown: Shown) -> list[tuple[str, str]]:
     """Return what keeps a browser from taking a stranger's file for a part of the site."""
-    fields = [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox")]
-    if shown.name:
-        disposition = render_disposition(disposition_of(shown.kind), shown.name)
-        fields.append(("Content-Disposition", disposition))
-    return fields
+    kind = disposition_of(shown.kind)
+    disposition = render_disposition(kind, shown.name) if shown.name else kind
+    return [("Content-Security-Policy", POLICY), ("Content-Disposition", disposition)]
 
 
 def _partial(

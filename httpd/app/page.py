@@ -25,7 +25,6 @@ def page() -> Response:
         [
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Security-Policy", _POLICY),
-            ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
             ("Vary", "Accept"),
         ],

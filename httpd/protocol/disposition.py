@@ -11,7 +11,7 @@ from httpd.protocol.grammar import (
     PARAMETER,
     QUOTED_PAIR,
     UNSAFE_IN_FILENAME,
-    UNSAFE_IN_NAME,
+    UNSAFE_IN_TEXT,
 )
 
 NAME_BYTES = 255  # NAME_MAX of Linux file systems, limits.h(0p): a download must fit as a file
@@ -42,7 +42,7 @@ def render_disposition(kind: str, name: str) -> str:
     A name that does not read the same for everyone in `filename` is there with "_" for what
     is special, and exactly in `filename*`. Control characters are left out.
     """
-    clean = UNSAFE_IN_NAME.sub("", name)
+    clean = UNSAFE_IN_TEXT.sub("", name)
     plain = UNSAFE_IN_FILENAME.sub("_", clean)
     value = f'{kind}; filename="{plain}"'
     if plain == clean:
@@ -55,7 +55,7 @@ def safe_name(name: str) -> str:
 
     Returns "" where nothing of it is a name: the caller knows what to call it then.
     """
-    clean = UNSAFE_IN_NAME.sub("", name).replace("\\", "/")
+    clean = UNSAFE_IN_TEXT.sub("", name).replace("\\", "/")
     last = clean.rpartition("/")[2].strip()
     return "" if last in (".", "..") else _cut(last)
 

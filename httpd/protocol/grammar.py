@@ -71,6 +71,8 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # search, RFC 5234 appendix B.1
 # would try every place where the value might end.
 FIELD_LINE = _wire(rf"({_TOKEN}):({_TEXT}*+)")
 FIELD_LINE_SO_FAR = _wire(r"\r|" + _so_far(_TOKEN, ":", rf"{_TEXT}*+", r"\r"))
+FIELD_NAME = re.compile(_TOKEN)
+RENDERED_FIELD_LINES = _wire(rf"(?:{_TOKEN}: {_TEXT}*+\r\n)*+")
 
 # Body framing (RFC 9112 6 and 7). Eighteen digits stay below 2**63, which is what a file may have.
 CONTENT_LENGTH = re.compile(r"[0-9]{1,18}")
@@ -113,9 +115,10 @@ EXTENDED_VALUE = re.compile(
     r"(?i:(utf-8|iso-8859-1))'[A-Za-z0-9\-]*'((?:%[0-9A-Fa-f]{2}|[!#$&+\-.^_`|~0-9A-Za-z])*)"
 )
 ATTR_CHARS = "!#$&+-.^_`|~"  # RFC 8187 3.2.1, beside letters and digits
-# What a file name never carries out (sub): controls (C0, DEL, C1), the line separators, marks that
-# reorder text on a screen ("gpj.exe" shown as "exe.jpg"), and surrogates, which UTF-8 has not.
-UNSAFE_IN_NAME = re.compile(
+# What neither a file name nor a text for a person ever carries out (sub): controls (C0, DEL, C1),
+# the line separators, marks that reorder text on a screen ("gpj.exe" shown as "exe.jpg"), and
+# surrogates, which UTF-8 has not.
+UNSAFE_IN_TEXT = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 # What the plain `filename` does not show as it is (sub): other than ASCII, and what readers take

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from httpd.protocol.accept import prefers
-from httpd.protocol.grammar import HTTP_DATES, MONTHS
+from httpd.protocol.grammar import (
+    FIELD_NAME,
+    HTTP_DATES,
+    MONTHS,
+    RENDERED_FIELD_LINES,
+    UNSAFE_IN_TEXT,
+)
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -28,32 +36,47 @@ _YEARS_AHEAD = 50
 def render_head(status: int, fields: Iterable[tuple[str, str]]) -> bytes:
     """Return the status line, the field lines and the empty line.
 
-    `status` is a registered code. Raises ValueError if a name or value has CR, LF or NUL, or is
-    not Latin-1: no value can add a field or end the head.
+    `status` is a registered code. Raises ValueError if a name is no token or a value has a control
+    character or is not Latin-1 (RFC 9110 5.1 and 5.5): none can add a field or end the head.
     """
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, REASONS[status].encode(), render_fields(fields))
 
 
 def render_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     """Return field lines, each with its CRLF; raises ValueError as `render_head` does."""
-    lines = [f"{name}: {value}\r\n" for name, value in fields]
-    block = "".join(lines)
-    # One CR and one LF a line are ours; counting all at once is cheaper than a look at each value.
-    if not block.count("\r") == block.count("\n") == len(lines) or "\0" in block:
-        raise ValueError("a response field contains CR, LF or NUL")
-    return block.encode("latin-1")
+    lines = [f"{_checked(name)}: {value}\r\n" for name, value in fields]
+    block = "".join(lines).encode("latin-1")
+    # Each line's own LF and no other: a value may have well-formed lines in it. All at once, which
+    # is cheaper than a look at each.
+    if block.count(b"\n") != len(lines) or RENDERED_FIELD_LINES.fullmatch(block) is None:
+        raise ValueError("the value of a response field is malformed")
+    return block
+
+
+@lru_cache  # the server has a few dozen names, and all of them are in its source
+def _checked(name: str) -> str:
+    if FIELD_NAME.fullmatch(name) is None:
+        raise ValueError(f"no name of a response field: {name!r}")
+    return name
 
 
 def problem(status: int, reason: str, accept: str | None) -> tuple[str, bytes]:
     """Return the content type and content that tell a person or a program what went wrong.
 
     One line of text, or a problem object (RFC 9457) where `accept`, the Accept field, prefers JSON.
+    What may come from the client in `reason` is escaped: it stays one line, and a terminal that
+    shows it is not driven by it.
     """
+    reason = UNSAFE_IN_TEXT.sub(_escape, reason)
     if prefers(accept, _PROBLEM_OFFERS) == "text/plain":
         return PLAIN, f"{reason}\n".encode()
     # With "about:blank" the title is the status code's own phrase (RFC 9457 4.2.1).
     members = {"type": "about:blank", "title": REASONS[status], "status": status, "detail": reason}
     return PROBLEM, json.dumps(members).encode() + b"\n"
+
+
+def _escape(character: re.Match[str]) -> str:
+    return f"\\u{ord(character[0]):04x}"
 
 
 def http_date(timestamp: float) -> str:

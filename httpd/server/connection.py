@@ -229,7 +229,9 @@ class Connection:
 
     def _lead(self, response: Response, head: Head | None, *, keep: bool) -> bytes:
         """Render the response's head with the fields that the server answers for."""
-        fields = [("Date", self._clock.date), ("Server", "filestored"), *response.fields]
+        # No browser is to take anything from here for another type than it is said to be.
+        safe = ("X-Content-Type-Options", "nosniff")
+        fields = [("Date", self._clock.date), ("Server", "filestored"), safe, *response.fields]
         if response.status != 304:  # RFC 9110 section 15.4.5: a 304 tells no other length
             fields.append(("Content-Length", str(response.length)))
         if not keep:

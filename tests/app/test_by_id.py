@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 import requests
 
+from httpd.app.download import POLICY
 from tests import raw
 from tests.app.samples import JSON, expecting, form_body, upload
 from tests.catalog.conftest import postgresql  # noqa: F401 - the fixture, for the second database
@@ -94,7 +95,7 @@ def test_what_goes_up_comes_down_under_its_name(
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-cache",
         "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox",
+        "Content-Security-Policy": POLICY,
     }
     assert {key: answer.headers.get(key) for key in expected} == expected
     assert path_in(service.daemon.store, digest).read_bytes() == content

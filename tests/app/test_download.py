@@ -9,6 +9,7 @@ from email.utils import formatdate
 
 import pytest
 
+from httpd.app.download import POLICY
 from tests import raw
 from tests.service import Service, path_in
 
@@ -44,10 +45,10 @@ def test_whole_file(service: Service, file: bytes, digest: str) -> None:
         "Accept-Ranges": "bytes",
         "Cache-Control": "public, max-age=31536000, immutable",
         "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox",
+        "Content-Security-Policy": POLICY,
+        "Content-Disposition": "attachment",
     }
     assert {key: answer.headers.get(key) for key in expected} == expected
-    assert "Content-Disposition" not in answer.headers
 
 
 def test_digest_in_capitals_and_with_its_algorithm(service: Service, digest: str) -> None:
@@ -180,14 +181,14 @@ DOWNLOAD_NAMES = [
     ("../../etc/passwd", "application/octet-stream", 'attachment; filename="passwd"'),
     ("C:%5Cphotos%5Cme.jpg", "image/jpeg", 'inline; filename="me.jpg"'),
     ("x" * 300 + ".txt", "text/plain; charset=utf-8", f'inline; filename="{"x" * 251}.txt"'),
-    ("", "application/octet-stream", None),
-    ("..", "application/octet-stream", None),
+    ("", "application/octet-stream", "attachment"),
+    ("..", "application/octet-stream", "attachment"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "kind", "disposition"), DOWNLOAD_NAMES)
 def test_name_of_a_download(
-    name: str, kind: str, disposition: str | None, service: Service, file: bytes, digest: str
+    name: str, kind: str, disposition: str, service: Service, file: bytes, digest: str
 ) -> None:
     answer = service.get_file(digest, f"&name={name}")
     assert (answer.status_code, answer.content) == (200, file)

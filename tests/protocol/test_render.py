@@ -25,11 +25,30 @@ def test_the_reason_is_the_registered_phrase(status: int, reason: bytes) -> None
     assert render_head(status, []) == b"HTTP/1.1 %d %b\r\n\r\n" % (status, reason)
 
 
-@pytest.mark.parametrize("bad", ["a\r", "a\n", "a\r\nSet-Cookie: b", "\r\n\r\n", "a\0", "ф"])
-def test_no_field_can_inject_anything(bad: str) -> None:
-    for field in [("X", bad), (bad, "x")]:
-        with pytest.raises(ValueError, match=r"response field|latin-1"):
-            render_head(200, [("A", "b"), field])
+INJECTIONS = [
+    *("a\r", "a\n", "a\r\n", "\r\n\r\n", "a\0", "ф", "\ud800"),
+    *("a\r\nSet-Cookie: b", "a\nSet-Cookie: b", "a\rSet-Cookie: b", "a\r\n\r\n<script>"),
+    *(f"a{chr(control)}b" for control in (*range(0x09), *range(0x0A, 0x20), 0x7F)),
+]
+NO_NAMES = ["", " ", "a b", "a:", "a: b", ":a", "a\t", "é", "a(b)", "a;", 'a"']
+
+
+@pytest.mark.parametrize("bad", INJECTIONS)
+def test_no_value_can_inject_anything(bad: str) -> None:
+    for fields in ([("X", bad)], [("A", "b"), ("X", bad)], [("X", bad), ("A", "b")]):
+        with pytest.raises(ValueError, match=r"a response field|latin-1"):
+            render_head(200, fields)
+
+
+@pytest.mark.parametrize("bad", [*INJECTIONS, *NO_NAMES])
+def test_no_name_can_inject_anything(bad: str) -> None:
+    with pytest.raises(ValueError, match=r"a response field|latin-1"):
+        render_head(200, [("A", "b"), (bad, "x")])
+
+
+def test_a_status_is_a_registered_one() -> None:
+    with pytest.raises(KeyError):
+        render_head(999, [])
 
 
 PLAIN = "text/plain; charset=utf-8"
@@ -64,6 +83,22 @@ def test_a_problem_is_told_in_the_form_that_is_accepted(
             "status": 404,
             "detail": "no such file: ф",
         }
+
+
+@pytest.mark.parametrize(
+    ("echoed", "shown"),
+    [
+        ("\x1b[2Jgone", "\\u001b[2Jgone"),
+        ("a\r\nb\0", "a\\u000d\\u000ab\\u0000"),
+        ("\x85\u2028next", "\\u0085\\u2028next"),
+        ("\u202egpj.exe", "\\u202egpj.exe"),
+        ("\ud800", "\\ud800"),
+        ("<b>é", "<b>é"),
+    ],
+)
+def test_a_problem_escapes_what_could_drive_a_terminal(echoed: str, shown: str) -> None:
+    assert problem(404, echoed, None)[1] == f"{shown}\n".encode()
+    assert json.loads(problem(404, echoed, "application/json")[1])["detail"] == shown
 
 
 EXAMPLE = 784111777.0  # the date that RFC 9110 section 5.6.7 shows in each format
