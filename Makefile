@@ -6,6 +6,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .PHONY: help start stop restart status test test-long crash-test lint types check clean
+.PHONY: help start stop restart status test test-long fuzz lint types check clean
 
 help:
 	@echo "make start      set up, start the daemon on port 9000 and say how to talk to it"
@@ -14,6 +15,7 @@ help:
 	@echo "make check      ruff, mypy --strict, and the tests"
 	@echo "make test-long  the tests that move gigabytes or take minutes"
 	@echo "make crash-test kills, power cuts and faults, as root: a quarter of an hour at most"
+	@echo "make fuzz       search for bytes that the parser fails at, for SECONDS (60)"
 	@echo "make clean      remove what the commands above have made, but no stored file"
 
 start: $(READY)
@@ -35,6 +37,14 @@ crash-test: $(READY)
 	  apt-get install -y -qq --no-install-recommends strace e2fsprogs xfsprogs mount; } || \
 	  echo "the crash suite needs root, and strace, e2fsprogs, xfsprogs and mount" >&2
 	$(RUN) -m pytest tests/crash --no-skips --cuts 75 $(ARGS)
+# What it finds is in build/fuzz, and becomes a case in tests/requests. It begins from that corpus.
+fuzz: SECONDS := 60
+fuzz: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r tests/fuzz/requirements.txt
+	@mkdir -p build/fuzz/inputs
+	$(RUN) tests/fuzz/protocol.py build/fuzz/inputs tests/requests/valid tests/requests/invalid \
+	  -max_total_time=$(SECONDS) -max_len=1500 -timeout=10 -rss_limit_mb=1024 \
+	  -dict=tests/fuzz/http.dict -artifact_prefix=build/fuzz/
 
 lint: $(READY)
 	$(RUN) -m ruff check .
