@@ -138,6 +138,12 @@ class Client:
         data, self._received = self._received[:length], self._received[length:]
         return data
 
+    def closed_by_server(self) -> bool:
+        """Wait for more, and tell whether it is the orderly end instead."""
+        if not self._received:
+            self._received = self.socket.recv(1 << 20)
+        return not self._received
+
     def read_to_end(self) -> bytes:
         """Read until the server's orderly end; raise ConnectionResetError at any other."""
         pieces = [self._received]

@@ -20,6 +20,10 @@ SMALL = 64 * 1024
 # Whatever the file is, it gets an origin of its own, without scripts, and loads nothing. What is
 # left is what browsers show a picture, a sound or a film with: a page of their own around it.
 POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+# Chromium's page around a sound or a film asks for it by CORS, and from an origin of its own it may
+# not. Scripts are out all the same.
+PLAYED = ("audio/", "video/")
+POLICY_OF_PLAYED = f"{POLICY} allow-same-origin"
 
 
 class Shown(NamedTuple):
@@ -75,7 +79,9 @@ def _for_browsers(shown: Shown) -> list[tuple[str, str]]:
     """Return what keeps a browser from taking a stranger's file for a part of the site."""
     kind = disposition_of(shown.kind)
     disposition = render_disposition(kind, shown.name) if shown.name else kind
-    return [("Content-Security-Policy", POLICY), ("Content-Disposition", disposition)]
+    played = kind == "inline" and shown.kind.startswith(PLAYED)
+    policy = POLICY_OF_PLAYED if played else POLICY
+    return [("Content-Security-Policy", policy), ("Content-Disposition", disposition)]
 
 
 def _partial(

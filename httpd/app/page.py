@@ -25,6 +25,7 @@ def page() -> Response:
         [
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Security-Policy", _POLICY),
+            ("Cache-Control", "no-cache"),
             ("Referrer-Policy", "no-referrer"),
             ("Vary", "Accept"),
         ],

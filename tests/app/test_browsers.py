@@ -8,7 +8,7 @@ from subprocess import run
 
 import pytest
 
-from httpd.app.download import POLICY
+from httpd.app.download import POLICY, POLICY_OF_PLAYED
 from httpd.app.media_types import INERT
 from tests import raw
 from tests.daemons import Daemon
@@ -88,7 +88,8 @@ HANDED_OVER = [
     "a",
     "a.txt.gz",
 ]
-SHOWN = ["a.txt", "a.png", "a.jpg", "a.mp4", "a.json", "a.csv"]
+SHOWN = ["a.txt", "a.png", "a.jpg", "a.json", "a.csv", "a.mp4", "a.ogg"]
+PLAYED = ["a.mp4", "a.ogg"]
 
 
 @pytest.mark.parametrize("name", [*HANDED_OVER, *SHOWN])
@@ -103,7 +104,9 @@ def test_only_what_is_inert_is_shown_in_place(name: str, service: Service, marku
     ):
         disposition = answer.headers["Content-Disposition"]
         assert (answer.ok, disposition) == (True, f'{expected}; filename="{name}"')
-        assert answer.headers["Content-Security-Policy"] == POLICY
+        policy = POLICY_OF_PLAYED if name in PLAYED else POLICY
+        assert answer.headers["Content-Security-Policy"] == policy
+        assert "allow-scripts" not in policy
 
 
 STATED = ["text/html", "TEXT/HTML", "image/svg+xml", "application/xhtml+xml", "text/xml",
