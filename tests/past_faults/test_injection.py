@@ -18,13 +18,14 @@ ESCAPES = ["%1B[2J", "%0D%0A127.0.0.1%20-%20-%20forged", "%C2%9B2J", "%00", "%7F
 def test_cve_2020_7694_escape_sequences_in_the_log(escape: str, service: Service) -> None:
     """uvicorn: targets were logged decoded, and drove the terminal that showed them."""
     mark = f"/{escape}cve-2020-7694"
-    answers(service.daemon, raw.head(f"GET {mark}", "User-Agent: \x9b2J\xad"))
+    answers(service.daemon, raw.head(f'GET {mark}"', "User-Agent: \x9b2J\xad"))
     log = service.daemon.logs / "access.log"
     until(lambda: mark in log.read_text(), "the request is not logged")
     line = next(line for line in log.read_text().splitlines() if mark in line)
     assert line.isprintable()
     assert line.isascii()
     assert line.startswith("127.0.0.1 - - [")
+    assert f'"GET {mark}\\x22 HTTP/1.1" 4' in line  # and the quotes are not its own
 
 
 SPLITS = ["%0D%0AX-Evil:%20yes", "%0AX-Evil:%20yes", "%0DX-Evil:%20yes", "%0D%0A%0D%0Aevil"]
