@@ -72,7 +72,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # search, RFC 5234 appendix B.1
 FIELD_LINE = _wire(rf"({_TOKEN}):({_TEXT}*+)")
 FIELD_LINE_SO_FAR = _wire(r"\r|" + _so_far(_TOKEN, ":", rf"{_TEXT}*+", r"\r"))
 FIELD_NAME = re.compile(_TOKEN)
-RENDERED_FIELD_LINES = _wire(rf"(?:{_TOKEN}: {_TEXT}*+\r\n)*+")
+FIELD_TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))  # _TEXT, for translate()
 
 # Body framing (RFC 9112 6 and 7). Eighteen digits stay below 2**63, which is what a file may have.
 CONTENT_LENGTH = re.compile(r"[0-9]{1,18}")

@@ -12,10 +12,11 @@ from http import HTTPStatus
 
 from httpd.protocol.accept import prefers
 from httpd.protocol.grammar import (
+    CRLF,
     FIELD_NAME,
+    FIELD_TEXT,
     HTTP_DATES,
     MONTHS,
-    RENDERED_FIELD_LINES,
     UNSAFE_IN_TEXT,
 )
 
@@ -46,9 +47,9 @@ def render_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     """Return field lines, each with its CRLF; raises ValueError as `render_head` does."""
     lines = [f"{_checked(name)}: {value}\r\n" for name, value in fields]
     block = "".join(lines).encode("latin-1")
-    # Each line's own LF and no other: a value may have well-formed lines in it. All at once, which
-    # is cheaper than a look at each.
-    if block.count(b"\n") != len(lines) or RENDERED_FIELD_LINES.fullmatch(block) is None:
+    # Without its text there are the lines' own ends and nothing else. All at once and by translate,
+    # which takes a fraction of the time of a pattern.
+    if block.translate(None, FIELD_TEXT) != CRLF * len(lines):
         raise ValueError("the value of a response field is malformed")
     return block
 
