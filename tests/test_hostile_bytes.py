@@ -139,14 +139,16 @@ def memory_of(pid: int) -> int:
 
 
 ROUNDS = [
-    pytest.param(1_000, 4 << 20, id="short"),
-    pytest.param(40_000, 8 << 20, id="long", marks=pytest.mark.long),
+    pytest.param(1_000, 4 << 20, "none", id="short"),
+    pytest.param(40_000, 8 << 20, "full", id="long", marks=pytest.mark.long),
 ]
 
 
-@pytest.mark.parametrize(("conversations", "growth"), ROUNDS)
-def test_a_rain_of_damaged_requests(conversations: int, growth: int, daemon: Daemon) -> None:
-    daemon.start("--max-body=1M")
+@pytest.mark.parametrize(("conversations", "growth", "durability"), ROUNDS)
+def test_a_rain_of_damaged_requests(
+    conversations: int, growth: int, durability: str, daemon: Daemon
+) -> None:
+    daemon.start("--max-body=1M", f"--durability={durability}")
     gauge, random = Gauge(daemon), Random(9110)
     with Service(daemon) as service:
         assert service.post("/", data=KEPT).text == DIGEST

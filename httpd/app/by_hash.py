@@ -135,7 +135,8 @@ def _stat_document(blob: Blob) -> Response:
             "size": blob.size,
             "algorithm": blob.digest.algorithm,
             "stored_at": timestamp(datetime.fromtimestamp(blob.stored_at, UTC)),
-        }
+        },
+        [("Cache-Control", "no-cache")],  # it may be deleted
     )
 
 

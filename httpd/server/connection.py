@@ -261,4 +261,7 @@ class Connection:
 def _refused(refusal: Refusal, head: Head | None) -> Response:
     accept = None if head is None else head.fields.get("accept")
     kind, content = problem(refusal.status, refusal.reason, accept)
-    return Response(refusal.status, [("Content-Type", kind), *refusal.fields], content)
+    # A 404 may be stored by caches, for as long as they think fit (RFC 9111 section 4.2.2), and the
+    # file may be there the next moment.
+    fields = [("Content-Type", kind), ("Cache-Control", "no-store"), *refusal.fields]
+    return Response(refusal.status, fields, content)

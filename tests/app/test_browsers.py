@@ -64,6 +64,9 @@ def test_every_answer_is_taken_for_what_it_is(
         answer = raw.answer_in(raw.receive_all(client))
     assert answer.fields["x-content-type-options"] == "nosniff"
     assert answer.fields["server"] == "filestored"  # and no version of anything
+    assert (answer.fields.get("cache-control") == "no-store") == (
+        answer.status >= 400 or b"/healthz" in wanted
+    )
     assert (
         not {"x-powered-by", "via", "set-cookie", "access-control-allow-origin"}
         & answer.fields.keys()
