@@ -30,6 +30,7 @@ OPTIONS = {
     "log_dir": (HOME / "log", "/var/log/f", Path("/var/log/f")),
     "log": ("DEBUG", "warning", "WARNING"),
     "drain_timeout": (30.0, "0", 0.0),
+    "stall_timeout": (30.0, "0", 0.0),
     "buffer": (4096, "64K", 65536),
     "max_body": (1 << 40, "5G", 5 << 30),
     "max_head": (16384, "8_192", 8192),
@@ -246,6 +247,16 @@ def test_settings_become_flags_and_settings_again(key: str) -> None:
 
 def test_defaults_need_no_flags() -> None:
     assert read().flags() == []
+
+
+def test_a_program_elsewhere_is_told_every_path() -> None:
+    flags = read("--port=1").flags(elsewhere=True)
+    assert config.read(flags, Path("/elsewhere"), ())[1].store == HOME / "store"
+    assert flags == [
+        "--port=1",
+        *(f"--{name}={HOME / path}" for name, path in
+          [("store", "store"), ("pidfile", "filestored.pid"), ("log-dir", "log")]),
+    ]  # fmt: skip
 
 
 def test_flags_alone_count_where_no_source_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

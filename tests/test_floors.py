@@ -35,10 +35,12 @@ RESERVED = {
 }
 # Calls that belong in one place: (attribute, files).
 PLACES = {
-    "recv": {"server/transport.py", "process/worker.py"},
+    "recv": {"server/transport.py", "process/orders.py", "process/worker.py"},
     "sendfile": {"server/transport.py"},
-    "fork": {"process/master.py", "process/daemon.py"},
-    "environ": {"config/reading.py"},
+    "fork": {"process/crew.py", "process/daemon.py"},
+    "execve": {"process/renewal.py"},
+    "posix_spawn": {"process/renewal.py"},
+    "environ": {"config/inheritance.py", "config/reading.py"},
 }
 MOST_LINES = 400
 

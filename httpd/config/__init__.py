@@ -4,6 +4,7 @@ A flag wins over the environment, that over `.env` in the current folder, that o
 main.py, and that over the default.
 """
 
+from httpd.config.inheritance import Inheritance, bequest, inheritance
 from httpd.config.options import (
     COMMANDS,
     EXTRAS,
@@ -19,6 +20,7 @@ from httpd.config.reading import BadOption, Source, read, read_task, surrounding
 from httpd.config.values import UNIX
 
 __all__ = [
-    "COMMANDS", "EXTRAS", "OPTIONS", "UNIX", "VERSION", "BadOption", "Option", "Settings",
-    "Source", "Task", "flag", "read", "read_task", "surroundings", "variables",
+    "COMMANDS", "EXTRAS", "OPTIONS", "UNIX", "VERSION", "BadOption", "Inheritance", "Option",
+    "Settings", "Source", "Task", "bequest", "flag", "inheritance", "read", "read_task",
+    "surroundings", "variables",
 ]  # fmt: skip

@@ -14,8 +14,8 @@ VERSION = "0.1.0"
 COMMANDS = {
     "start": "start the daemon (the same as no command)",
     "stop": "let it finish what is under way, then stop it",
-    "restart": "stop it, and start it again with the options that it runs with",
-    "reload": "replace its worker processes without dropping a request",
+    "restart": "start it anew with the options that it runs with, and refuse no connection",
+    "reload": "take up new code with fresh processes, and drop no request",
     "status": "tell whether it runs, where, how long and with which workers",
     "get_pid": "print its process id",
     "run": "serve in the foreground and log to stderr",
@@ -85,6 +85,8 @@ class Settings:
         f"least level that is logged: {', '.join(LEVELS)}")]
     drain_timeout: Annotated[float, Option("processes", seconds(0), "30",
         "time that requests under way are given when the daemon stops")]
+    stall_timeout: Annotated[float, Option("processes", seconds(0), "30",
+        "time after which a worker whose loop does not turn is replaced; 0: never")]
 
     buffer: Annotated[int, Option("limits", size(1, 64 << 20), "4096",
         "bytes received at once", "FILE_SERVICE_CHUNK")]
@@ -107,12 +109,16 @@ class Settings:
         "bytes a second that a body must keep up on average")]
     # fmt: on
 
-    def flags(self) -> list[str]:
-        """Return the flags that make these settings out of the defaults, for `read`."""
+    def flags(self, *, elsewhere: bool = False) -> list[str]:
+        """Return the flags that make these settings out of the defaults, for `read`.
+
+        `elsewhere`: by a program in another folder perhaps, whose default paths are other ones.
+        """
         return [
-            f"{flag(key)}={getattr(self, key)}"
+            f"{flag(key)}={value}"
             for key, option in OPTIONS.items()
-            if getattr(self, key) != default_of(option, self.home)
+            if (value := getattr(self, key)) != default_of(option, self.home)
+            or (elsewhere and isinstance(value, Path))
         ]
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from httpd import config
 from httpd.config import BadOption, Settings
-from httpd.process import daemon, proc
+from httpd.process import daemon, proc, takeover
 from httpd.process.daemon import Parts
 from httpd.process.listeners import url
 from httpd.process.pidfile import AlreadyRunning, read_options, read_pid
@@ -46,9 +46,14 @@ class Running(NamedTuple):
 
 def main(argv: Sequence[str], home: Path, parts: Callable[[], Parts] | None = None) -> int:
     """Obey a command line; return the exit code. `home`: the folder of main.py."""
+    left = config.inheritance().succession
     try:
-        command, settings = config.read(argv, home)
-        return COMMANDS[command](Call(argv, home, settings, parts or _own_parts))
+        # An earlier self has resolved all that the surroundings say.
+        command, settings = config.read(argv, home, None if left is None else ())
+        call = Call(argv, home, settings, parts or _own_parts)
+        if left is not None:
+            return daemon.go_on(settings, call.parts(), left)
+        return COMMANDS[command](call)
     except BadOption as error:
         return _complain(str(error), WRONG_OPTION)
     except (AlreadyRunning, NotReady) as error:
@@ -83,24 +88,50 @@ def stop(call: Call) -> int:
 
 
 def restart(call: Call) -> int:
-    """Stop the daemon if it runs, start it with the options it had and with those given now."""
-    settings, parts = call.settings, call.parts()
+    """Start the daemon anew with the options it had and with those given now.
+
+    Nothing of the one that runs is given up before the new one serves, so neither a slip in an
+    option nor new code that does not start costs a daemon.
+    """
+    parts = call.parts()
     running = _find(call)
-    if running is not None:
-        # Read before anything is stopped: a slip in an option must not cost the daemon.
-        settings = _merged(running, call)
+    if running is None:
+        daemon.start(call.settings, parts)
+        return 0
+    settings = _merged(running, call)
+    try:
+        heritage = takeover.ask_for(settings.pidfile, running.settings)
+        daemon.start(settings, parts, heritage)
+    except takeover.InForeground:
+        return _renew(running, settings)
+    except takeover.Cannot:
+        parts.prepare(settings)
         _end(running)
-    daemon.start(settings, parts)
+        daemon.start(settings, parts)
+    return 0
+
+
+def _renew(running: Running, settings: Settings) -> int:
+    """Restart a daemon whose pid somebody watches, which is why it has to keep it."""
+    for key in ("host", "port", "user", "group"):
+        if getattr(running.settings, key) != getattr(settings, key):
+            reason = f"it runs in the foreground: stop it there to change {config.flag(key)}"
+            return _complain(reason, FAILED)
+    pid = takeover.reload(settings.pidfile, settings.flags(elsewhere=True))
+    print(f"filestored has restarted, pid {pid}")
     return 0
 
 
 def reload(call: Call) -> int:
-    """Ask the daemon for fresh workers; the log tells how it goes."""
+    """Let the daemon take up new code; it serves with it when this returns."""
     running = _find(call)
     if running is None:
         return _complain("nothing runs", FAILED)
-    os.kill(running.pid, signal.SIGHUP)
-    print(f"filestored reloads, pid {running.pid}")
+    try:
+        pid = takeover.reload(call.settings.pidfile)
+    except takeover.Cannot:
+        return _complain(f"it does not answer, pid {running.pid}", FAILED)
+    print(f"filestored has reloaded, pid {pid}")
     return 0
 
 

@@ -7,34 +7,32 @@ another user and in another process, comes back over a pipe before the launching
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from socket import socket
 from typing import NamedTuple, Protocol
 
 from daemon import DaemonContext
 from loguru import logger
 
 from httpd import log
-from httpd.config import VERSION, Settings
+from httpd.config import VERSION, Settings, inheritance
+from httpd.process.claim import Claim, take
+from httpd.process.crew import START_SECONDS, RunWorker
 from httpd.process.identity import Identity, find_identity
-from httpd.process.listeners import (
-    bound_port,
-    is_open_to_all,
-    open_listeners,
-    remove_socket,
-    unix_path,
-    url,
-)
-from httpd.process.master import START_SECONDS, Master, RunWorker
+from httpd.process.listeners import is_open_to_all, lent_listeners, unix_path, url
+from httpd.process.master import Master
+from httpd.process.notify import Notifier
+from httpd.process.orders import Conversation, Orders, orders_path
 from httpd.process.pidfile import PidFile
 from httpd.process.readiness import NotReady, Pipe, Readiness, wait
+from httpd.process.renewal import NOBODY, Succession, find, own_program
+from httpd.process.takeover import Heritage
 
-# The workers of a master that was killed may still be on their way out with the port in their
-# hands; nobody else's port is worth waiting for.
-ORPHANS_SECONDS = 2.0
 # The master gives up by itself when its workers do not come up; this is for when it cannot.
 ANSWER_SECONDS = START_SECONDS + 5
 UMASK = 0o027  # what the daemon makes, its group may read, and others may not
@@ -65,50 +63,6 @@ class Parts(NamedTuple):
     prepare: Callable[[Settings], None] = lambda _settings: None
 
 
-class Claim:
-    """What a daemon holds from before its first fork to its end: pidfile, listeners, folders."""
-
-    def __init__(self, settings: Settings, folders: dict[str, Path]) -> None:
-        """Take everything, or nothing. `folders`: those to make, by what they are to a person.
-
-        Raises AlreadyRunning, BadOption, NotReady, OSError.
-        """
-        self.identity = find_identity(settings)
-        self.pidfile = PidFile(settings.pidfile)
-        with ExitStack() as undo:
-            self.pidfile.acquire()
-            undo.callback(self.pidfile.release)
-            patience = ORPHANS_SECONDS if self.pidfile.stale else 0
-            self.listeners = open_listeners(settings, patience)
-            self.settings = replace(settings, port=bound_port(self.listeners) or settings.port)
-            undo.callback(self.release)
-            # With the port that was found, so that a restart keeps it.
-            self.pidfile.write_options(self.settings.flags())
-            for title, folder in folders.items():
-                _make_folder(title, folder, self.identity)
-            self._hand_over()
-            undo.pop_all()
-
-    def close(self) -> None:
-        """Close this process's copies; the daemon keeps its own."""
-        for listener in self.listeners:
-            listener.close()
-        self.pidfile.close()
-
-    def release(self) -> None:
-        """Remove what tells of a daemon, the pidfile last, because it is also the lock."""
-        for listener in self.listeners:
-            listener.close()
-        remove_socket(self.settings)
-        self.pidfile.release()
-
-    def _hand_over(self) -> None:
-        """Give what was made here to the user that the daemon runs as."""
-        path = unix_path(self.settings)
-        for made in (self.pidfile.path, self.pidfile.options, *([Path(path)] if path else [])):
-            self.identity.give(made)
-
-
 class Console:
     """The readiness of a daemon in the foreground: told to whoever looks on."""
 
@@ -128,14 +82,35 @@ class Console:
         """Keep the console: it is not ours."""
 
 
-def start(settings: Settings, parts: Parts) -> None:
+class Rehearsed:
+    """The readiness of a rehearsal: it tells of its success, and is over."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        """Take where to tell how it went."""
+        self._pipe = pipe
+        self.failed, self.close = pipe.failed, pipe.close
+
+    def ready(self) -> None:
+        """Tell that all of it works, and end it."""
+        self._pipe.ready()
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def start(settings: Settings, parts: Parts, heritage: Heritage | None = None) -> None:
     """Start the daemon in the background; return when it serves.
 
-    Raises AlreadyRunning, BadOption, NotReady, OSError.
+    `heritage`: what is taken over from a daemon that runs, which goes on if this one does not come
+    up. Raises AlreadyRunning, BadOption, NotReady, OSError.
     """
     _fill_streams()
     parts.prepare(settings)
-    claim = Claim(settings, {"store": settings.store, "log folder": settings.log_dir})
+    program = own_program()
+    claim = heritage.claim(settings, program) if heritage else take(settings, program)
+    try:
+        _make_folders(claim, {"store": settings.store, "log folder": settings.log_dir})
+    except BaseException:
+        claim.release()
+        raise
     answer, tell = os.pipe()
     sys.stdout.flush()  # or the child would inherit, and print again, what is in the buffer
     child = os.fork()
@@ -150,6 +125,9 @@ def start(settings: Settings, parts: Parts) -> None:
         os.waitpid(child, 0)  # the first of three generations: it leaves at once
     pid = wait(answer, ANSWER_SECONDS)
     os.close(answer)
+    if heritage:
+        claim.write_options()
+        claim.give()
     _announce(claim.settings, pid)
 
 
@@ -160,10 +138,63 @@ def run(settings: Settings, parts: Parts) -> int:
     """
     _fill_streams()
     parts.prepare(settings)
-    claim = Claim(settings, {"store": settings.store})
+    inherited = inheritance()
+    settings, lent = lent_listeners(settings, inherited.sockets)
+    claim = take(settings, own_program(), lent)
+    claim.detached = False
+    try:
+        _make_folders(claim, {"store": settings.store})
+    except BaseException:
+        claim.release()
+        raise
     console = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
     context = _context(claim, files_preserve=[], detach_process=False, **console)
-    return _be_master(claim, context, Console(claim.settings), parts, None)
+    notifier = Notifier(inherited.notify_socket, inherited.watchdog)
+    return _be_master(claim, context, Console(claim.settings), parts, None, notifier)
+
+
+def go_on(settings: Settings, parts: Parts, descriptor: int) -> int:
+    """Be the next self of a master, or rehearse that; return the exit code.
+
+    `descriptor`: where the earlier self has left what it holds. Raises BadOption, OSError,
+    TypeError, ValueError.
+    """
+    left = find(descriptor)
+    parts.prepare(settings)
+    logs = settings.log_dir if left.detached else None
+    if left.rehearsal != NOBODY:
+        return _rehearse(settings, parts, Pipe(left.rehearsal), logs)
+    claim = _carried(settings, left)
+    with suppress(OSError):  # the folder may be root's, and the file with it
+        claim.write_options()
+    inherited = inheritance()
+    notifier = Notifier() if left.detached else Notifier(*inherited[:2])
+    return _be_master(claim, nullcontext(), Pipe(-1), parts, logs, notifier, left)
+
+
+def _rehearse(settings: Settings, parts: Parts, pipe: Pipe, logs: Path | None) -> int:
+    """Start all that a daemon is, but for its listeners and with one worker, and end it."""
+    if logs:
+        log.check_folder(logs)
+    identity = find_identity(replace(settings, user=None, group=None))
+    settings = replace(settings, workers=1)
+    claim = Claim(settings, identity, PidFile(settings.pidfile), None, [], [])
+    claim.lent = True  # there is no socket's file to remove
+    return _be_master(claim, nullcontext(), Rehearsed(pipe), parts, None)
+
+
+def _carried(settings: Settings, left: Succession) -> Claim:
+    """Return the claim that the earlier self has left."""
+    pidfile = PidFile(settings.pidfile)
+    pidfile.take_over(left.pidfile)
+    identity = find_identity(replace(settings, user=None, group=None))
+    orders = Orders(orders_path(settings.pidfile), left.orders)
+    listeners = [socket(fileno=descriptor) for descriptor in left.listeners]
+    claim = Claim(settings, identity, pidfile, orders, listeners, own_program())
+    claim.lent, claim.detached = left.lent, left.detached
+    if left.predecessor != NOBODY:
+        claim.predecessor = Conversation.found(left.predecessor)
+    return claim
 
 
 def _fill_streams() -> None:
@@ -182,8 +213,9 @@ def _context(claim: Claim, files_preserve: list[object], **options: object) -> D
     It keeps its hands off the signals, which the master takes, and off the pidfile, which is held
     since before the first fork. What it does at exit is nothing then; workers skip even that.
     """
+    held = [*claim.listeners, claim.pidfile, claim.orders, claim.predecessor]
     return DaemonContext(
-        files_preserve=[*claim.listeners, claim.pidfile, *files_preserve],
+        files_preserve=[*(each for each in held if each), *files_preserve],
         working_directory="/",  # keeps no file system from being unmounted
         umask=UMASK,
         uid=claim.identity.user,
@@ -195,14 +227,25 @@ def _context(claim: Claim, files_preserve: list[object], **options: object) -> D
 
 
 def _be_master(
-    claim: Claim, context: DaemonContext, readiness: Readiness, parts: Parts, logs: Path | None
+    claim: Claim,
+    context: AbstractContextManager[object],
+    readiness: Readiness,
+    parts: Parts,
+    logs: Path | None,
+    notifier: Notifier | None = None,
+    succession: Succession | None = None,
 ) -> int:
     """Become the master process and serve; return the exit code."""
     failure: str | None = "stopped before it was ready"
     try:
         claim.identity.take_groups()
-        context.open()
-        failure = _serve(claim, readiness, parts, logs)
+        context.__enter__()
+        storage = _open(claim, parts, logs)
+        master = Master(
+            claim, readiness, parts.run_worker, storage.sweep, notifier or Notifier(), succession
+        )
+        failure = master.run()
+        logger.info("filestored has stopped" if claim.ours else "the predecessor has left")
     except NotReady as error:
         failure = str(error)
     except Exception as error:
@@ -215,8 +258,8 @@ def _be_master(
     return 1 if failure else 0
 
 
-def _serve(claim: Claim, readiness: Readiness, parts: Parts, logs: Path | None) -> str | None:
-    """Check what only the daemon's own user can, then let the master work; return its failure."""
+def _open(claim: Claim, parts: Parts, logs: Path | None) -> Storage:
+    """Open logs and store, and check what only the daemon's own user can."""
     settings = claim.settings
     if logs:
         with _usable("log folder", logs):
@@ -229,12 +272,13 @@ def _serve(claim: Claim, readiness: Readiness, parts: Parts, logs: Path | None) 
     logger.info("filestored {} starts on {}, store {}", VERSION, url(settings), settings.store)
     if is_open_to_all(settings):
         logger.warning(OPEN_TO_ALL)
-    master = Master(
-        settings, claim.listeners, claim.pidfile, readiness, parts.run_worker, storage.sweep
-    )
-    failure = master.run()
-    logger.info("filestored has stopped")
-    return failure
+    return storage
+
+
+def _make_folders(claim: Claim, folders: dict[str, Path]) -> None:
+    """Make the folders that are missing. `folders`: by what they are to a person."""
+    for title, folder in folders.items():
+        _make_folder(title, folder, claim.identity)
 
 
 def _make_folder(title: str, folder: Path, identity: Identity) -> None:

@@ -9,10 +9,11 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
-from httpd.config import UNIX, Settings
+from httpd.config import UNIX, BadOption, Settings
 
 # Clients that connect at the same moment all wait in the queue until a worker has its turn. One
 # that finds it full sends its SYN again only after a second (listen(2), tcp(7)), which is what
@@ -37,6 +38,34 @@ def open_listeners(settings: Settings, patience: float) -> list[socket.socket]:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise OSError(error.errno, _reason(error), url(settings)) from None
         time.sleep(RETRY_SECONDS)
+
+
+def lent_listeners(
+    settings: Settings, descriptors: Sequence[int]
+) -> tuple[Settings, list[socket.socket]]:
+    """Return the listeners that a service manager has opened, and the settings with their address.
+
+    Raises BadOption where one of them is none (sd_listen_fds(3), systemd.socket(5)).
+    """
+    listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    for listener in listeners:
+        listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if listener.type != socket.SOCK_STREAM or not listening:
+            raise BadOption("the service manager has given a socket that does not listen")
+        listener.setblocking(False)
+        os.set_inheritable(listener.fileno(), False)
+    if not listeners:
+        return settings, []
+    address = listeners[0].getsockname()
+    if isinstance(address, tuple):
+        return replace(settings, host=address[0], port=address[1]), listeners
+    return replace(settings, host=f"{UNIX}{address}"), listeners
+
+
+def queue(listeners: Sequence[socket.socket], settings: Settings) -> None:
+    """Let the queues of listeners that are taken over have the length that is asked for now."""
+    for listener in listeners:
+        listener.listen(max(settings.listen, LEAST_BACKLOG))
 
 
 def bound_port(listeners: Sequence[socket.socket]) -> int | None:

@@ -1,69 +1,43 @@
-"""The master: forks the workers, keeps their number, and acts on signals and on deaths."""
+"""The master: forks the workers, keeps their number, and acts on signals, orders and deaths."""
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
+from functools import partial
 from math import inf
-from socket import socket
-from typing import NoReturn
 
 from loguru import logger
 
 from httpd import log
-from httpd.config import Settings
-from httpd.process.pidfile import PidFile
-from httpd.process.readiness import LONGEST, Readiness
+from httpd.process.claim import Claim
+from httpd.process.crew import (
+    QUIT_SECONDS,
+    START_SECONDS,
+    BackOff,
+    Crew,
+    Post,
+    Role,
+    RunWorker,
+    describe,
+)
+from httpd.process.listeners import url
+from httpd.process.notify import Notifier
+from httpd.process.orders import Conversation, Message
+from httpd.process.readiness import Readiness
+from httpd.process.reception import Reception
+from httpd.process.renewal import NOBODY, Rehearsal, Succession, become
+from httpd.process.watchdog import Watchdog
 
-RunWorker = Callable[[Settings, Sequence[socket], int, int], None]
-"""(settings, listeners, ready_fd, master_fd): serves until it is told to leave.
-
-It writes a byte other than FAILED to ready_fd once it serves, and leaves when master_fd comes to
-its end, because then the master is gone. The signals in TO_WORKERS are still blocked when it is
-called: it unblocks them when its handlers stand, so none of them comes too early.
-"""
-
-TO_WORKERS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1}
-FAILED = b"\0"  # begins the reason of a worker that could not start
-
-START_SECONDS = 60.0  # a worker that has not come up by then never will; a big journal may be read
 SETTLED_SECONDS = 1.0  # one that has served for so long did not die of how it was started
-# Others are replaced ever more slowly, so that a worker that cannot live takes no whole core.
-FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
-QUIT_SECONDS = 1.0  # to leave at once; also what a worker gets beyond its own drain deadline
 IDLE_SECONDS = 3600.0  # the longest sleep where nothing is due
+REHEARSAL_SECONDS = 5.0  # beyond what its worker is given: to load the code, and to leave
 
-
-class Role(Enum):
-    """What the master expects of a worker."""
-
-    CANDIDATE = "to become ready, and then to take the place of the crew with its generation"
-    CREW = "to serve; it is replaced when it dies"
-    LEAVING = "to end by itself before its deadline"
-
-
-@dataclass(slots=True)
-class Worker:
-    """A forked worker."""
-
-    pid: int
-    ready_fd: int  # read end of its pipe; -1 once it is ready
-    role: Role
-    born: float
-    kill_at: float
-    reason: str = ""  # why it could not start
-
-    @property
-    def ready(self) -> bool:
-        """Tell whether it serves."""
-        return self.ready_fd < 0
+BUSY = "another start, reload or stop is under way"
 
 
 class Master:
@@ -71,25 +45,25 @@ class Master:
 
     Signals stay blocked and are taken one at a time by sigtimedwait(2), which is also the clock.
     So nothing ever interrupts the master: there are no handlers, no reentrancy, no lost wake-up.
-    Even the workers' pipes speak by a signal (O_ASYNC makes a readable one send SIGIO, fcntl(2)).
+    Even pipes and sockets speak by a signal (O_ASYNC makes a readable one send SIGIO, fcntl(2)).
     """
 
     def __init__(
         self,
-        settings: Settings,
-        listeners: Sequence[socket],
-        pidfile: PidFile,
+        claim: Claim,
         readiness: Readiness,
         run_worker: RunWorker,
         sweep: Callable[[], object],
+        notifier: Notifier,
+        succession: Succession | None = None,
     ) -> None:
         """Take what the workers need; `sweep` removes what a dead one has left in the store."""
-        self._settings = settings
-        self._listeners = listeners
-        self._pidfile = pidfile
+        self._claim = claim
+        self._settings = claim.settings
         self._readiness = readiness
         self._run_worker = run_worker
         self._sweep = sweep
+        self._notifier = notifier
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self._drain,
             signal.SIGINT: self._quit,
@@ -99,110 +73,189 @@ class Master:
             signal.SIGCHLD: self._reap,
             signal.SIGIO: self._hear,
         }
-        self._workers: dict[int, Worker] = {}
-        # Nothing is ever written to this pipe: its end is the master's, however that comes about.
-        self._life_in, self._life_out = os.pipe()
-        self._serving = False
+        left = succession
+        self._crew = Crew(left.life, left.heartbeats, left.workers) if left else Crew()
+        self._reception = Reception(claim, left.asker if left else NOBODY)
+        self._rehearsal: Rehearsal | None = None
+        self._serving = succession is not None
         self._stopping = False
         self._failure: str | None = None
-        self._delay = 0.0
-        self._hire_at = 0.0
+        self._hiring = BackOff()
+        self._watchdog = Watchdog(notifier)
 
     def run(self) -> str | None:
         """Serve until told to stop and the last worker is gone; return why it did not start."""
         signal.pthread_sigmask(signal.SIG_BLOCK, self._actions)
         for number in self._actions:
             signal.signal(number, signal.SIG_DFL)  # a shell or nohup may have had some ignored
-        self._pidfile.write(os.getpid())
+        self._reception.open()
+        if self._claim.ours:
+            self._claim.pidfile.write(os.getpid())
         gc.freeze()  # the collector would write to every page that the workers share
+        self._reap()  # whoever died while nobody looked
         self._fork_candidates()
-        while self._workers or not self._stopping:
-            taken = signal.sigtimedwait(self._actions, self._time_to_next())
-            if taken is not None:
-                self._actions[taken.si_signo]()
-            self._kill_overdue()
-            self._fill_vacancies()
+        self._hear()  # nor did anybody listen
+        while self._crew or self._claim.predecessor or not self._stopping:
+            self._turn()
         # What a stop has cut off is nobody's any more; after each death before that, see _bury.
         self._clean_up()
         return self._failure
 
-    def _with_role(self, role: Role) -> list[Worker]:
-        return [worker for worker in self._workers.values() if worker.role is role]
+    def _turn(self) -> None:
+        asked = self._next_deadline()
+        taken = signal.sigtimedwait(self._actions, max(0.0, asked - time.monotonic()))
+        self._crew.awake(asked)
+        if taken is not None:
+            self._actions[taken.si_signo]()
+        self._crew.kill_overdue(self._settings.stall_timeout)
+        if self._rehearsal:
+            self._rehearsal.kill_overdue()
+        self._fill_vacancies()
+        self._watchdog.look(self._crew, self._settings.stall_timeout, leaving=self._stopping)
+
+    @property
+    def _busy(self) -> bool:
+        under_way = self._rehearsal or self._reception.heir or self._crew.of(Role.CANDIDATE)
+        return bool(self._stopping or under_way or not self._serving)
 
     # ---- the signals
 
     def _drain(self) -> None:
         """Let the requests under way be finished; a second signal is from somebody in a hurry."""
-        if self._stopping:
+        if self._stopping and self._claim.ours:
             self._quit()
         else:
             logger.info("stopping when the requests under way are finished")
+            self._notifier.stopping("stopping when the requests under way are finished")
             self._stop(signal.SIGTERM, self._settings.drain_timeout + QUIT_SECONDS)
 
     def _quit(self) -> None:
         logger.info("stopping at once")
+        self._notifier.stopping("stopping at once")
         self._stop(signal.SIGINT, QUIT_SECONDS)
 
     def _stop(self, number: int, patience: float) -> None:
         self._stopping = True
         if not self._serving:
             self._failure = self._failure or "stopped before it was ready"
-        for listener in self._listeners:
+        for other in (self._claim.predecessor, self._reception.heir):
+            if other:
+                other.tell({"stop": number})
+        if self._rehearsal:
+            self._rehearsal.kill()
+        for listener in self._claim.listeners:
             # Connections would be let in, and wait for ever, while one copy is open anywhere.
             listener.close()
-        for worker in self._workers.values():
-            self._dismiss(worker, number, patience)
-
-    def _dismiss(self, worker: Worker, number: int, patience: float) -> None:
-        worker.role = Role.LEAVING
-        worker.kill_at = min(worker.kill_at, time.monotonic() + patience)
-        os.kill(worker.pid, number)
-
-    def _reload(self) -> None:
-        if self._stopping or self._with_role(Role.CANDIDATE):
-            logger.warning("no reload: another start or stop is under way")
-            return
-        logger.info("reloading: fresh workers are started")
-        self._fork_candidates()
+        for worker in self._crew:
+            self._crew.dismiss(worker, number, patience)
 
     def _reopen_logs(self) -> None:
         log.reopen()
         logger.info("log files reopened")
-        for worker in self._workers.values():
+        for worker in self._crew:
             os.kill(worker.pid, signal.SIGUSR1)
 
     def _hear(self) -> None:
-        for worker in list(self._workers.values()):
-            self._hear_one(worker)
+        """Look at everything that may have something to say: one signal may stand for several."""
+        for worker in self._crew:
+            if self._crew.hear(worker):
+                self._promote()
+        for speaker, said in self._reception.hear():
+            self._obey(speaker, said)
 
-    def _hear_one(self, worker: Worker) -> None:
-        """Read what a starting worker has said, if anything."""
-        if worker.ready:
-            return
-        try:
-            said = os.read(worker.ready_fd, LONGEST)
-        except BlockingIOError:
-            return
-        if said.startswith(FAILED):
-            worker.reason = said.removeprefix(FAILED).decode(errors="replace")
-        elif said:  # and at its end, SIGCHLD has the rest of the story
-            os.close(worker.ready_fd)
-            worker.ready_fd = -1
-            if worker.role is not Role.LEAVING:
-                worker.kill_at = inf
-            self._promote()
+    # ---- the orders
 
-    def _reap(self) -> None:
-        """Take note of every child that has ended: one signal may stand for several."""
-        with suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                if pid in self._workers:
-                    self._bury(pid, os.waitstatus_to_exitcode(status))
+    def _obey(self, speaker: Conversation, said: Message | None) -> None:
+        """Act on what is said; None: the speaker has left."""
+        if speaker is self._reception.heir or speaker is self._claim.predecessor:
+            self._agree(speaker, said)
+        elif said is None:
+            return
+        elif self._busy:
+            speaker.tell({"failed": BUSY})
+        elif said.get("order") == "reload":
+            self._reception.asker = speaker
+            self._renew(said.get("flags"))
+        elif said.get("order") == "hand over" and self._claim.detached:
+            self._reception.hand_over(speaker, {"flags": self._settings.flags(elsewhere=True)})
+        else:
+            speaker.tell({"failed": "it runs in the foreground", "foreground": True})
+
+    def _agree(self, other: Conversation, said: Message | None) -> None:
+        """Act on what the master says that takes over from us, or that we take over from."""
+        if said is not None and "stop" in said:
+            self._stop_with(said["stop"])
+        elif said is None and other is self._claim.predecessor:
+            self._claim.predecessor = None
+        elif said is None:
+            self._miss_heir()
+        elif "serves" in said:
+            logger.info("pid {} has taken over: leaving", said["serves"])
+            self._claim.retire(keeps_socket=bool(said.get("inherited")))
+            self._stopping = True
+            for worker in self._crew:
+                self._crew.dismiss(worker, signal.SIGHUP, inf)
+
+    def _miss_heir(self) -> None:
+        self._reception.heir = None
+        if not self._claim.ours:
+            self._stop_with(signal.SIGTERM)  # whoever ends the daemon means us as well
+        elif not self._stopping:
+            logger.error("the restart failed, this daemon goes on")
+            self._reception.open()
+
+    def _stop_with(self, number: int) -> None:
+        """Stop because the other master of the daemon does."""
+        patience = 0.0 if number == signal.SIGINT else self._settings.drain_timeout
+        self._stop(number, patience + QUIT_SECONDS)
 
     # ---- the generations
+
+    def _reload(self) -> None:
+        self._renew(None)
+
+    def _renew(self, flags: list[str] | None) -> None:
+        """Begin a reload: see whether the code that is there now would work."""
+        if self._busy:
+            logger.warning("no reload: {}", BUSY)
+            return
+        logger.info("reloading: trying the code that is there now")
+        self._notifier.reloading()
+        patience = START_SECONDS + REHEARSAL_SECONDS
+        flags = self._settings.flags(elsewhere=True) if flags is None else flags
+        try:
+            self._rehearsal = Rehearsal(self._claim.program, flags, self._succession(), patience)
+        except OSError as error:
+            self._give_up(f"{self._claim.program[0]}: {error.strerror or error}")
+
+    def _succession(self) -> Succession:
+        claim, crew, asker = self._claim, self._crew, self._reception.asker
+        return Succession(
+            listeners=[listener.fileno() for listener in claim.listeners],
+            lent=claim.lent,
+            detached=claim.detached,
+            pidfile=claim.pidfile.fileno(),
+            orders=claim.orders.fileno() if claim.orders else NOBODY,
+            life=[crew.life_in, crew.life_out],
+            heartbeats=crew.heartbeats.fileno(),
+            workers=[worker.kept() for worker in crew],
+            predecessor=claim.predecessor.fileno() if claim.predecessor else NOBODY,
+            asker=asker.fileno() if asker else NOBODY,
+        )
+
+    def _rehearsed(self, rehearsal: Rehearsal, how: str) -> None:
+        """Become the new code if it works."""
+        self._rehearsal = None
+        reason = rehearsal.failure(how)
+        if self._stopping:
+            return
+        if reason is None:
+            logger.info("reloading: pid {} becomes a new master", os.getpid())
+            try:
+                become(self._claim.program, rehearsal.flags, self._succession())
+            except OSError as error:
+                reason = f"{self._claim.program[0]}: {error.strerror or error}"
+        self._give_up(reason or "")
 
     def _fork_candidates(self) -> None:
         for _ in range(self._settings.workers):
@@ -212,92 +265,89 @@ class Master:
 
     def _promote(self) -> None:
         """Let the candidates take over once all of them are ready."""
-        candidates = self._with_role(Role.CANDIDATE)
+        candidates = self._crew.of(Role.CANDIDATE)
         if not candidates or not all(worker.ready for worker in candidates):
             return
-        settings = self._settings
-        for worker in self._with_role(Role.CREW):
-            # It keeps a connection until its next response or its idle deadline, then drains.
-            patience = settings.idle_timeout + settings.drain_timeout + QUIT_SECONDS
-            self._dismiss(worker, signal.SIGHUP, patience)
+        for worker in self._crew.of(Role.CREW):
+            # It keeps a connection until its next response or its idle deadline. What is under way
+            # is finished however long it takes, by the pace that a client must keep (see Pace).
+            self._crew.dismiss(worker, signal.SIGHUP, inf)
         for worker in candidates:
             worker.role = Role.CREW
         logger.info("{} workers serve", len(candidates))
         if not self._serving:
-            self._serving = True
-            self._readiness.ready()
+            self._take_over()
+        self._reception.answer({"ready": os.getpid()})
+        self._notifier.ready(self._state())
+
+    def _take_over(self) -> None:
+        """Serve for the first time."""
+        self._serving = True
+        claim = self._claim
+        if not claim.ours:
+            claim.ours = True
+            claim.pidfile.write(os.getpid())
+            self._reception.open()
+        if claim.predecessor:
+            claim.predecessor.tell({"serves": os.getpid(), "inherited": claim.inherited})
+        self._readiness.ready()
 
     def _abandon(self, reason: str) -> None:
         """Give up on the candidates: those that were serving go on, or else nobody does."""
-        for worker in self._with_role(Role.CANDIDATE):
-            self._dismiss(worker, signal.SIGINT, QUIT_SECONDS)
+        for worker in self._crew.of(Role.CANDIDATE):
+            self._crew.dismiss(worker, signal.SIGINT, QUIT_SECONDS)
         if self._serving:
-            logger.error("the reload failed, the old workers go on: {}", reason)
+            self._give_up(reason)
         else:
             logger.error("the start failed: {}", reason)
             self._failure = reason
             self._stop(signal.SIGINT, QUIT_SECONDS)
 
+    def _give_up(self, reason: str) -> None:
+        """Tell everybody that a reload has failed."""
+        logger.error("the reload failed, the old workers go on: {}", reason)
+        self._reception.answer({"failed": reason})
+        self._notifier.ready(f"{self._state()}; the last reload failed: {reason}")
+
+    def _state(self) -> str:
+        """Return in one line what the daemon does."""
+        count = self._settings.workers
+        workers = f"{count} worker{'s' if count > 1 else ''}"
+        return f"serving on {url(self._settings)} with {workers}, store {self._settings.store}"
+
     # ---- births and deaths
 
     def _fork(self, role: Role) -> bool:
-        """Fork a worker; tell whether there was room for one more process."""
-        ready_fd, report_fd = os.pipe()
-        _signal_when_readable(ready_fd)
-        try:
-            pid = os.fork()
-        except OSError as error:
-            logger.error("cannot fork: {}", error)
-            os.close(ready_fd)
-            os.close(report_fd)
-            return False
-        if pid == 0:
-            self._become_worker(ready_fd, report_fd)
-        os.close(report_fd)
-        now = time.monotonic()
-        self._workers[pid] = Worker(pid, ready_fd, role, now, now + START_SECONDS)
-        logger.debug("worker {} forked", pid)
-        return True
+        claim = self._claim
+        post = partial(Post, self._settings, claim.listeners, claim.lent)
+        return self._crew.hire(role, self._run_worker, post, self._let_go)
 
-    def _become_worker(self, ready_fd: int, report_fd: int) -> NoReturn:
-        """Run the worker in the child; whatever happens, never return into the master's code."""
-        status = 1
-        try:
-            self._let_go(ready_fd)
-            # The worker closes its own copy; ours must still be the pipe if it fails after that.
-            self._run_worker(self._settings, self._listeners, os.dup(report_fd), self._life_in)
-            status = 0
-        except BaseException as error:
-            logger.exception("the worker failed")
-            reason = f"{type(error).__name__}: {error}".encode()
-            with suppress(OSError):  # once it was ready, nobody reads this any more
-                os.write(report_fd, (FAILED + reason)[:LONGEST])
-        finally:
-            os._exit(status)  # the exit handlers are the launcher's and the master's
-
-    def _let_go(self, ready_fd: int) -> None:
-        """Close what is the master's alone.
-
-        A copy of the lock would outlive the master, and a copy of its life line hide its death.
-        """
-        self._pidfile.close()
+    def _let_go(self) -> None:
+        """Close what is the master's alone: a copy of the lock would outlive it."""
+        self._claim.let_go()
         self._readiness.close()
-        for worker in self._workers.values():
-            if not worker.ready:
-                os.close(worker.ready_fd)
-        os.close(ready_fd)
-        os.close(self._life_out)
-        log.reopen()  # lines are appended through a file of its own, which it can lock
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._actions.keys() - TO_WORKERS)
+        self._reception.let_go()
 
-    def _bury(self, pid: int, status: int) -> None:
-        worker = self._workers[pid]
-        self._hear_one(worker)  # its last words
-        del self._workers[pid]
-        if not worker.ready:
-            os.close(worker.ready_fd)
-        how = f"worker {pid} {_describe(status)}"
-        if status or worker.role is not Role.LEAVING:
+    def _reap(self) -> None:
+        """Take note of every child that has ended: one signal may stand for several."""
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                how = describe(os.waitstatus_to_exitcode(status))
+                if self._rehearsal and pid == self._rehearsal.pid:
+                    self._rehearsed(self._rehearsal, f"the new code {how}")
+                elif pid in self._crew.workers:
+                    self._bury(pid, how, failed=bool(status))
+
+    def _bury(self, pid: int, how: str, *, failed: bool) -> None:
+        worker = self._crew.workers[pid]
+        if self._crew.hear(worker):  # its last words
+            self._promote()
+        self._crew.bury(pid)
+        how = f"worker {pid} {how}"
+        if failed or worker.role is not Role.LEAVING:
             logger.error(how)
             self._clean_up()
         else:
@@ -306,7 +356,7 @@ class Master:
             self._abandon(worker.reason or f"{how} before it was ready")
         elif worker.role is Role.CREW:
             lived = time.monotonic() - worker.born
-            self._set_delay(settled=worker.ready and lived >= SETTLED_SECONDS)
+            self._hiring.note(settled=worker.ready and lived >= SETTLED_SECONDS)
 
     def _clean_up(self) -> None:
         try:
@@ -314,55 +364,26 @@ class Master:
         except OSError as error:
             logger.error("cannot sweep the store: {}", error)
 
-    def _set_delay(self, *, settled: bool) -> None:
-        """Decide when a vacancy is filled: at once after an accident, later in a series."""
-        now = time.monotonic()
-        if settled:
-            self._delay = 0.0
-        elif now >= self._hire_at:  # workers that die together are one failure
-            self._delay = min(max(FIRST_DELAY, 2 * self._delay), LONGEST_DELAY)
-            self._hire_at = now + self._delay
-
     # ---- the clock
 
     def _vacancies(self) -> int:
         if self._stopping or not self._serving:
             return 0
-        return max(0, self._settings.workers - len(self._with_role(Role.CREW)))
+        return max(0, self._settings.workers - len(self._crew.of(Role.CREW)))
 
     def _fill_vacancies(self) -> None:
         for _ in range(self._vacancies()):
-            if time.monotonic() < self._hire_at:
+            if time.monotonic() < self._hiring.until:
                 return
             if not self._fork(Role.CREW):
-                self._set_delay(settled=False)
+                self._hiring.note(settled=False)
 
-    def _kill_overdue(self) -> None:
-        for worker in self._workers.values():
-            if time.monotonic() >= worker.kill_at:
-                logger.warning("worker {} is killed: it has not kept its deadline", worker.pid)
-                worker.reason = f"no worker came up within {START_SECONDS:.0f} s"
-                worker.kill_at = inf
-                os.kill(worker.pid, signal.SIGKILL)
-
-    def _time_to_next(self) -> float:
-        """Return the seconds until something is due."""
-        now = time.monotonic()
-        due = [now + IDLE_SECONDS, *(worker.kill_at for worker in self._workers.values())]
+    def _next_deadline(self) -> float:
+        """Return when something is due, on the monotonic clock."""
+        due = [time.monotonic() + IDLE_SECONDS, self._watchdog.due]
+        due.append(self._crew.next_deadline(self._settings.stall_timeout))
+        if self._rehearsal:
+            due.append(self._rehearsal.kill_at)
         if self._vacancies():
-            due.append(self._hire_at)
-        return max(0.0, min(due) - now)
-
-
-def _signal_when_readable(descriptor: int) -> None:
-    """Make SIGIO come to this process when there is something to read (fcntl(2), O_ASYNC)."""
-    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC | os.O_NONBLOCK)
-
-
-def _describe(status: int) -> str:
-    """Say how a process ended; a negative status is a signal's number."""
-    if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
-    return f"exited with status {status}"
+            due.append(self._hiring.until)
+        return min(due)

@@ -69,12 +69,18 @@ class PidFile:
                     os.close(descriptor)
         self.stale = os.fstat(self._descriptor).st_size > 0
 
+    def take_over(self, descriptor: int) -> None:
+        """Hold the lock by the open file in `descriptor`, which another process has locked."""
+        self._descriptor = descriptor
+
     def fileno(self) -> int:
         """Return the descriptor that holds the lock, which must survive the way to the master."""
         return self._descriptor
 
     def write(self, pid: int) -> None:
-        """Write the number; a reader never sees an empty file."""
+        """Write the number, where there is a file; a reader never sees an empty one."""
+        if self._descriptor < 0:
+            return
         data = f"{pid}\n".encode()
         os.pwrite(self._descriptor, data, 0)
         os.ftruncate(self._descriptor, len(data))

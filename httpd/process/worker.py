@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from socket import socket, socketpair
+from socket import socketpair
 
 from loguru import logger
 
@@ -18,6 +18,8 @@ from httpd import log
 from httpd.app.routes import Application
 from httpd.catalog.catalog import Catalog
 from httpd.config import BadOption, Settings
+from httpd.process.crew import Post
+from httpd.process.heartbeats import EVERY_SECONDS
 from httpd.server.listener import Server
 from httpd.server.loop import Loop
 from httpd.storage.local import LocalStorage
@@ -27,16 +29,17 @@ from httpd.traps import pause, readable
 class Worker:
     """Serves on the listeners. Made after the fork: nothing in it may cross one."""
 
-    def __init__(self, settings: Settings, listeners: Sequence[socket]) -> None:
-        """Take the settings, and the listening sockets that all workers share."""
-        self._settings = settings
+    def __init__(self, post: Post) -> None:
+        """Take what the master gives to every worker."""
+        self._post = post
+        self._settings = settings = post.settings
         # Not so in a reload: the daemon goes on, and a probe may ask the worker that leaves.
         self._stopping = False
         self._loop = Loop(settings.threads)
         self._storage = storage = open_storage(settings)
         catalog = open_catalog(settings)
         application = Application(storage, catalog, settings.hash, lambda: self._stopping)
-        self._server = Server(listeners, application, settings, self._loop)
+        self._server = Server(post.listeners, application, settings, self._loop)
         # Every signal that a worker obeys, and what it does on it.
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: partial(self._leave, now=True),
@@ -46,19 +49,23 @@ class Worker:
             signal.SIGUSR1: log.reopen,
         }
 
-    def run(self, ready_fd: int, master_fd: int) -> None:
-        """Serve until drained or stopped; write a byte to `ready_fd` when requests are taken.
-
-        `master_fd` is the read end of a pipe that the master holds open: its end is the master's.
-        """
+    def run(self) -> None:
+        """Serve until drained or stopped; tell the master when requests are taken."""
         _allow_descriptors()
         self._loop.spawn(self._obey_signals())
-        self._loop.spawn(self._follow_master(master_fd))
+        self._loop.spawn(self._follow_master(self._post.master_fd))
+        self._loop.spawn(self._beat())
         self._server.start()
-        os.write(ready_fd, b".")
-        os.close(ready_fd)
+        os.write(self._post.ready_fd, b".")
+        os.close(self._post.ready_fd)
         self._loop.run()
         self._storage.close()
+
+    async def _beat(self) -> None:
+        """Show the master that the loop turns."""
+        while True:
+            self._post.beat()
+            await pause(self._loop.now + EVERY_SECONDS)
 
     async def _obey_signals(self) -> None:
         """Take signals as bytes of a socket (signal.set_wakeup_fd), so on the loop's own turn."""
@@ -82,11 +89,15 @@ class Worker:
         self._leave(now=True)
 
     def _leave(self, *, now: bool) -> None:
-        """Drain, and give up on what takes longer than the drain timeout."""
+        """Drain; `now` gives up on what takes longer than the drain timeout.
+
+        Otherwise others serve already, and what is under way may take as long as its client keeps
+        the pace that is asked for: every wait on a connection has a deadline of its own.
+        """
         self._stopping = now
-        self._server.drain(now=now)
-        patience = self._settings.drain_timeout + (0 if now else self._settings.idle_timeout)
-        self._loop.spawn(self._stop_at(self._loop.now + patience))
+        self._server.drain(now=now, accept=not self._post.lent)
+        if now:
+            self._loop.spawn(self._stop_at(self._loop.now + self._settings.drain_timeout))
 
     async def _stop_at(self, deadline: float) -> None:
         await pause(deadline)
@@ -119,11 +130,9 @@ def catalog_url(settings: Settings) -> str:
     return settings.database_url or f"sqlite:///{settings.store}/.catalog.db"
 
 
-def run_worker(
-    settings: Settings, listeners: Sequence[socket], ready_fd: int, master_fd: int
-) -> None:
+def run_worker(post: Post) -> None:
     """Be a worker, in a process that the master has forked for it."""
-    Worker(settings, listeners).run(ready_fd, master_fd)
+    Worker(post).run()
 
 
 def _allow_descriptors() -> None:

@@ -62,8 +62,10 @@ class Server:
                 listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             self._loop.spawn(self._accept(listener))
 
-    def drain(self, *, now: bool) -> None:
+    def drain(self, *, now: bool, accept: bool = True) -> None:
         """Accept no more, finish what is under way, then let the loop stop.
+
+        `accept`: whether to take those that wait to be accepted, because nobody else will.
 
         `now` closes the connections that wait for a request. Without it they stay until their
         next response, which announces the close, or their idle deadline: no request is lost.
@@ -71,7 +73,8 @@ class Server:
         if not self.draining:
             self.draining = True
             for listener in self._listeners:
-                self._accept_waiting(listener, ACCEPTS_AT_THE_END)
+                if accept:
+                    self._accept_waiting(listener, ACCEPTS_AT_THE_END)
                 self._loop.forget(listener.fileno())
                 listener.close()
         for connection in list(self.connections):

@@ -27,3 +27,4 @@ def daemon(tmp_path: Path) -> Iterator[StubDaemon]:
     daemon.end()
     assert not daemon.pidfile.exists()
     assert not daemon.pidfile.with_name("pid.opts").exists()
+    assert not daemon.pidfile.with_name("pid.sock").exists()

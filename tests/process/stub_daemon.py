@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from socket import socket
@@ -21,7 +20,8 @@ from loguru import logger
 
 from httpd import log
 from httpd.config import Settings
-from httpd.process import control, daemon, master
+from httpd.process import control, crew, daemon, master
+from httpd.process.crew import Post
 from httpd.process.daemon import Parts
 
 ORDERS = {
@@ -30,11 +30,17 @@ ORDERS = {
     "hang": "never become ready",
     "crash": "die as soon as it is ready",
     "deaf": "do not listen to SIGTERM and SIGINT",
+    "stall": "serve, but give no heartbeat",
     "no-fork": "in the master: no process can be made",
 }
 # Deadlines that a test wants shorter: {"master.START_SECONDS": 0.2}
 SHORTER = json.loads(os.environ.get("STUB_SHORTER", "{}"))
-MODULES = {"control": control, "daemon": daemon, "master": master}
+MODULES = {
+    "control": control,
+    "crew": crew,
+    "daemon": daemon,
+    "master": master,
+}
 
 
 class StubStorage:
@@ -57,10 +63,11 @@ def no_fork() -> int:
 
 
 class StubWorker:
-    def __init__(self, settings: Settings, listeners: Sequence[socket], master_fd: int) -> None:
-        self._store = settings.store
-        self._listeners = listeners
-        self._master_fd = master_fd
+    def __init__(self, post: Post) -> None:
+        self._store = post.settings.store
+        self._listeners = post.listeners
+        self._master_fd = post.master_fd
+        self._beat = post.beat
         self._leaving = False
 
     def ordered(self, order: str) -> bool:
@@ -74,11 +81,13 @@ class StubWorker:
         if self.ordered("deaf"):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, master.TO_WORKERS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, crew.TO_WORKERS)
 
     def serve(self) -> None:
         with suppress(OSError, ValueError):  # a listener was closed by `_leave` under our hands
             while not self._leaving:
+                if not self.ordered("stall"):
+                    self._beat()
                 ready, _, _ = select.select([*self._listeners, self._master_fd], [], [], 0.02)
                 if self._master_fd in ready:
                     return
@@ -111,10 +120,8 @@ class StubWorker:
         logger.info("stub worker {} reopens", os.getpid())
 
 
-def run_stub(
-    settings: Settings, listeners: Sequence[socket], ready_fd: int, master_fd: int
-) -> None:
-    worker = StubWorker(settings, listeners, master_fd)
+def run_stub(post: Post) -> None:
+    worker = StubWorker(post)
     if worker.ordered("fail"):
         raise RuntimeError("told to fail")
     if worker.ordered("die"):
@@ -122,8 +129,8 @@ def run_stub(
     while worker.ordered("hang"):
         time.sleep(0.005)
     worker.take_signals()
-    os.write(ready_fd, b".")
-    os.close(ready_fd)
+    os.write(post.ready_fd, b".")
+    os.close(post.ready_fd)
     if worker.ordered("crash"):
         os._exit(9)
     worker.serve()

@@ -164,6 +164,6 @@ def test_reload(daemon: StubDaemon) -> None:
     daemon.start()
     old = daemon.workers()
     done = daemon.command("reload")
-    assert (done.returncode, done.stdout) == (0, f"filestored reloads, pid {daemon.pid}\n")
+    assert (done.returncode, done.stdout) == (0, f"filestored has reloaded, pid {daemon.pid}\n")
     until(lambda: len(daemon.workers()) == 2 and not daemon.workers() & old)
     assert daemon.ask() not in old

@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from httpd import config
 from httpd.process import proc
-from httpd.process.master import Master
-from httpd.process.pidfile import PidFile
-from httpd.process.readiness import Pipe
+from httpd.process.crew import BackOff
 from tests.daemons import until
 from tests.process.stubs import StubDaemon
 
@@ -65,34 +61,21 @@ def test_workers_that_keep_dying_are_replaced_when_they_can_live_again(daemon: S
     assert daemon.ask()
 
 
-@pytest.fixture
-def master(tmp_path: Path) -> Iterator[Master]:
-    """A master that does not run."""
-    _, settings = config.read(["--workers=2"], tmp_path, ())
-    master = Master(
-        settings, [], PidFile(tmp_path / "pid"), Pipe(-1), lambda *_: None, lambda: None
-    )
-    yield master
-    os.close(master._life_in)
-    os.close(master._life_out)
-
-
-def test_delays_double_up_to_a_bound_and_start_again(
-    master: Master, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_delays_double_up_to_a_bound_and_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
+    hiring = BackOff()
     delays = []
     for _ in range(8):
-        master._set_delay(settled=False)
-        master._set_delay(settled=False)  # died together with the one before: no further delay
-        delays.append(round(master._hire_at - now, 3))
-        now = master._hire_at
+        hiring.note(settled=False)
+        hiring.note(settled=False)  # died together with the one before: no further delay
+        delays.append(round(hiring.until - now, 3))
+        now = hiring.until
     assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
-    master._set_delay(settled=True)
-    assert master._hire_at <= now
-    master._set_delay(settled=False)
-    assert master._hire_at - now == pytest.approx(0.1)
+    hiring.note(settled=True)
+    assert hiring.until <= now
+    hiring.note(settled=False)
+    assert hiring.until - now == pytest.approx(0.1)
 
 
 # ---- TERM, INT and QUIT
@@ -139,88 +122,6 @@ def test_worker_that_does_not_listen_is_killed(number: signal.Signals, daemon: S
     assert daemon.life_log().count("is killed: it has not kept its deadline") == 2
 
 
-# ---- HUP
-
-
-def test_hup_brings_fresh_workers_without_a_failed_request(daemon: StubDaemon) -> None:
-    daemon.start()
-    old = daemon.workers()
-    slow = daemon.ask_slowly()
-    answers: list[int] = []
-    enough = threading.Event()
-
-    def client() -> None:
-        while not enough.is_set():
-            answers.append(daemon.ask())
-
-    thread = threading.Thread(target=client)
-    thread.start()
-    try:
-        daemon.signal(signal.SIGHUP)
-        until(lambda: answers and answers[-1] not in old, "a fresh worker answers")
-        until(lambda: len(daemon.workers()) == 3, "the old one that is idle leaves")
-    finally:
-        enough.set()
-        thread.join()
-    assert int(slow.answer()) in old
-    until(lambda: len(daemon.workers()) == 2)
-    assert not daemon.workers() & old
-    assert daemon.pid == int(daemon.command("get_pid").stdout)
-
-
-@pytest.mark.parametrize(
-    ("order", "reason"),
-    [("fail", "RuntimeError: told to fail"), ("die", "exited with status 7 before it was ready")],
-)
-def test_hup_keeps_the_old_workers_where_fresh_ones_fail(
-    order: str, reason: str, daemon: StubDaemon
-) -> None:
-    daemon.start()
-    old = daemon.workers()
-    daemon.order(order)
-    daemon.signal(signal.SIGHUP)
-    until(lambda: "the reload failed, the old workers go on" in daemon.life_log())
-    until(lambda: daemon.workers() == old)
-    assert daemon.ask() in old
-    assert reason in daemon.life_log()
-
-
-def test_fresh_worker_that_never_comes_up_is_given_up(daemon: StubDaemon) -> None:
-    daemon.shorten(master__START_SECONDS=0.5, master__QUIT_SECONDS=0.1)
-    daemon.start()
-    old = daemon.workers()
-    daemon.order("hang")
-    daemon.signal(signal.SIGHUP)
-    until(lambda: "the old workers go on: no worker came up within" in daemon.life_log())
-    until(lambda: daemon.workers() == old)
-
-
-def test_second_hup_during_the_first_is_refused(daemon: StubDaemon) -> None:
-    daemon.start()
-    old = daemon.workers()
-    daemon.order("hang")
-    daemon.signal(signal.SIGHUP)
-    until(lambda: len(daemon.workers()) == 4)
-    daemon.signal(signal.SIGHUP)
-    until(lambda: "no reload: another start or stop is under way" in daemon.life_log())
-    daemon.countermand("hang")
-    until(lambda: not daemon.workers() & old)
-    assert len(daemon.workers()) == 2
-
-
-def test_worker_that_dies_during_a_reload_is_replaced(daemon: StubDaemon) -> None:
-    daemon.start()
-    old = daemon.workers()
-    daemon.order("hang")
-    daemon.signal(signal.SIGHUP)
-    until(lambda: len(daemon.workers()) == 4)
-    os.kill(min(old), signal.SIGKILL)
-    until(lambda: len(daemon.workers() - {min(old)}) == 4)
-    daemon.countermand("hang")
-    until(lambda: daemon.life_log().count("2 workers serve") == 2)
-    until(lambda: len(daemon.workers()) == 2)
-
-
 # ---- USR1
 
 
@@ -235,14 +136,14 @@ def test_usr1_reopens_the_logs_of_all_processes(daemon: StubDaemon) -> None:
 
 def test_signals_to_a_starting_worker_wait_for_its_handlers(daemon: StubDaemon) -> None:
     daemon.start()
+    old = daemon.workers()
     daemon.order("hang")
-    daemon.signal(signal.SIGHUP)
-    fresh = until(lambda: len(daemon.workers()) == 4 and daemon.workers())
+    os.kill(min(old), signal.SIGKILL)
+    (fresh,) = until(lambda: daemon.workers() - old, "another one is started")
     daemon.signal(signal.SIGUSR1)
     until(lambda: "log files reopened" in daemon.life_log())
     daemon.countermand("hang")
-    until(lambda: len(daemon.workers()) == 2)
-    assert daemon.workers() < fresh
+    until(lambda: f"worker {fresh} reopens" in daemon.life_log())
     assert "SIGUSR1" not in daemon.life_log()  # its default action would have been to kill
 
 
@@ -259,7 +160,7 @@ def test_signals_to_a_starting_worker_wait_for_its_handlers(daemon: StubDaemon) 
     ],
 )
 def test_start_fails_with_the_reason(order: str, reason: str, daemon: StubDaemon) -> None:
-    daemon.shorten(master__START_SECONDS=0.2, master__QUIT_SECONDS=0.1)
+    daemon.shorten(crew__START_SECONDS=0.2, master__QUIT_SECONDS=0.1)
     daemon.order(order)
     done = daemon.command("start")
     assert done.returncode == 1
