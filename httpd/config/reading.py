@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dotenv import dotenv_values
-
 from httpd.config.options import (
     COMMANDS,
     EXTRAS,
@@ -104,6 +102,9 @@ def _value(key: str, option: Option, sources: Sequence[Source], home: Path) -> A
 
 
 def _dotenv(file: Path) -> Source:
+    # Here, so that options can be checked before any library is installed.
+    from dotenv import dotenv_values
+
     try:
         return Source(dotenv_values(file), file.parent, str(file))
     except (OSError, UnicodeDecodeError) as error:

@@ -45,7 +45,8 @@ class Claim:
         self.detached = True  # from whoever started it; else that one looks after its pid
         self.lent = False  # the listeners are the service manager's, and stay open when we leave
         self.ours = True  # false while, or once, all of this is another master's
-        self.predecessor: Conversation | None = None  # whom we take over from, until it is gone
+        # Whom we take over from, and before that one whoever is not gone yet.
+        self.predecessors: list[Conversation] = []
         self.inherited = False  # the listeners are the predecessor's
 
     def close(self) -> None:
@@ -58,8 +59,8 @@ class Claim:
         """Close all but the listeners, as a worker does."""
         if self.orders:
             self.orders.close()
-        if self.predecessor:
-            self.predecessor.close()
+        for predecessor in self.predecessors:
+            predecessor.close()
         self.pidfile.close()
 
     def retire(self, *, keeps_socket: bool) -> None:
@@ -69,9 +70,8 @@ class Claim:
             listener.close()
         if not keeps_socket and not self.lent:
             remove_socket(self.settings)
-        if self.orders:
-            self.orders.close()
-        self.pidfile.close()
+        self.let_go()
+        self.predecessors = []
 
     def release(self) -> None:
         """Remove what tells of a daemon, the pidfile last, because it is also the lock."""

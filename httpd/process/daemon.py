@@ -192,8 +192,7 @@ def _carried(settings: Settings, left: Succession) -> Claim:
     listeners = [socket(fileno=descriptor) for descriptor in left.listeners]
     claim = Claim(settings, identity, pidfile, orders, listeners, own_program())
     claim.lent, claim.detached = left.lent, left.detached
-    if left.predecessor != NOBODY:
-        claim.predecessor = Conversation.found(left.predecessor)
+    claim.predecessors = [Conversation.found(each) for each in left.predecessors]
     return claim
 
 
@@ -213,7 +212,7 @@ def _context(claim: Claim, files_preserve: list[object], **options: object) -> D
     It keeps its hands off the signals, which the master takes, and off the pidfile, which is held
     since before the first fork. What it does at exit is nothing then; workers skip even that.
     """
-    held = [*claim.listeners, claim.pidfile, claim.orders, claim.predecessor]
+    held = [*claim.listeners, claim.pidfile, claim.orders, *claim.predecessors]
     return DaemonContext(
         files_preserve=[*(each for each in held if each), *files_preserve],
         working_directory="/",  # keeps no file system from being unmounted

@@ -95,7 +95,7 @@ class Master:
         self._reap()  # whoever died while nobody looked
         self._fork_candidates()
         self._hear()  # nor did anybody listen
-        while self._crew or self._claim.predecessor or not self._stopping:
+        while self._crew or self._waits_for_predecessors or not self._stopping:
             self._turn()
         # What a stop has cut off is nobody's any more; after each death before that, see _bury.
         self._clean_up()
@@ -112,6 +112,11 @@ class Master:
             self._rehearsal.kill_overdue()
         self._fill_vacancies()
         self._watchdog.look(self._crew, self._settings.stall_timeout, leaving=self._stopping)
+
+    @property
+    def _waits_for_predecessors(self) -> bool:
+        """Tell whether other masters of this daemon are still here: its end is theirs too."""
+        return self._serving and bool(self._claim.predecessors)
 
     @property
     def _busy(self) -> bool:
@@ -138,9 +143,12 @@ class Master:
         self._stopping = True
         if not self._serving:
             self._failure = self._failure or "stopped before it was ready"
-        for other in (self._claim.predecessor, self._reception.heir):
-            if other:
-                other.tell({"stop": number})
+            patience = QUIT_SECONDS  # there is nothing under way
+        if self._serving:  # one that has not taken over yet speaks for itself alone
+            for predecessor in self._claim.predecessors:
+                predecessor.tell({"stop": number})
+        if self._reception.heir and self._claim.ours:
+            self._reception.heir.tell({"stop": number})
         if self._rehearsal:
             self._rehearsal.kill()
         for listener in self._claim.listeners:
@@ -167,7 +175,7 @@ class Master:
 
     def _obey(self, speaker: Conversation, said: Message | None) -> None:
         """Act on what is said; None: the speaker has left."""
-        if speaker is self._reception.heir or speaker is self._claim.predecessor:
+        if speaker is self._reception.heir or speaker in self._claim.predecessors:
             self._agree(speaker, said)
         elif said is None:
             return
@@ -185,8 +193,8 @@ class Master:
         """Act on what the master says that takes over from us, or that we take over from."""
         if said is not None and "stop" in said:
             self._stop_with(said["stop"])
-        elif said is None and other is self._claim.predecessor:
-            self._claim.predecessor = None
+        elif other in self._claim.predecessors:
+            self._claim.predecessors.remove(other)
         elif said is None:
             self._miss_heir()
         elif "serves" in said:
@@ -239,7 +247,7 @@ class Master:
             life=[crew.life_in, crew.life_out],
             heartbeats=crew.heartbeats.fileno(),
             workers=[worker.kept() for worker in crew],
-            predecessor=claim.predecessor.fileno() if claim.predecessor else NOBODY,
+            predecessors=[predecessor.fileno() for predecessor in claim.predecessors],
             asker=asker.fileno() if asker else NOBODY,
         )
 
@@ -288,8 +296,7 @@ class Master:
             claim.ours = True
             claim.pidfile.write(os.getpid())
             self._reception.open()
-        if claim.predecessor:
-            claim.predecessor.tell({"serves": os.getpid(), "inherited": claim.inherited})
+            claim.predecessors[0].tell({"serves": os.getpid(), "inherited": claim.inherited})
         self._readiness.ready()
 
     def _abandon(self, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from httpd.process.claim import Claim
@@ -30,10 +29,11 @@ class Reception:
         Of one open file (open(2)) a single process can be told, and with a heir it is shared.
         """
         claim = self._claim
-        sources = [claim.predecessor, claim.orders if claim.ours else None]
+        sources = [each.fileno() for each in claim.predecessors]
+        if claim.orders and claim.ours:
+            sources.append(claim.orders.fileno())
         for source in sources:
-            if source:
-                signal_when_readable(source.fileno())
+            signal_when_readable(source)
 
     def hear(self) -> Iterator[tuple[Conversation, Message | None]]:
         """Return what is said, and by whom; None where that one has left, and is closed."""
@@ -42,8 +42,7 @@ class Reception:
             for visitor in claim.orders.accept():
                 signal_when_readable(visitor.fileno())
                 self._visitors.append(visitor)
-        others = [claim.predecessor] if claim.predecessor else []
-        for speaker in [*self._visitors, *others]:
+        for speaker in [*self._visitors, *claim.predecessors]:
             try:
                 while speaker.fileno() != NOBODY and (said := speaker.hear()) is not None:
                     yield speaker, said
@@ -58,13 +57,17 @@ class Reception:
             self._forget(self.asker)
 
     def hand_over(self, heir: Conversation, message: Message) -> None:
-        """Let a master that is being started have what this one holds; both hold it for a while."""
+        """Let a master that is being started have what this one holds; both hold it for a while.
+
+        Whom this one has succeeded itself is among that: so it need not stay for their sake.
+        """
         claim = self._claim
         assert claim.orders is not None
         held = [claim.pidfile.fileno(), claim.orders.fileno()]
+        held += [predecessor.fileno() for predecessor in claim.predecessors]
         held += [listener.fileno() for listener in claim.listeners]
         self.heir = heir
-        heir.tell({"pid": os.getpid(), **message}, held)
+        heir.tell({**message, "predecessors": len(claim.predecessors)}, held)
 
     def let_go(self) -> None:
         """Close this process's copies in a worker, which speaks with nobody."""

@@ -41,14 +41,14 @@ class Succession:
     life: list[int]  # both ends of the pipe by which the workers know that the master lives
     heartbeats: int
     workers: list[list[float | str]]  # see `httpd.process.crew.Worker`
-    predecessor: int
+    predecessors: list[int]  # masters that are on their way out
     asker: int  # the conversation of whoever waits for the answer
     rehearsal: int = NOBODY  # where a rehearsal answers; nothing else is there then
 
     def descriptors(self) -> list[int]:
         """Return what must survive the exec."""
         several = [*self.listeners, *self.life, self.pidfile, self.orders, self.heartbeats]
-        several += [self.predecessor, self.asker, *(int(worker[1]) for worker in self.workers)]
+        several += [*self.predecessors, self.asker, *(int(worker[1]) for worker in self.workers)]
         return [each for each in several if each != NOBODY]
 
 

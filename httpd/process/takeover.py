@@ -41,7 +41,7 @@ class Heritage(NamedTuple):
     """What the daemon that runs has handed over: copies, so far."""
 
     settings: Settings  # of the daemon that runs
-    predecessor: Conversation
+    predecessors: list[Conversation]  # that daemon, then whoever it has succeeded itself
     pidfile: int
     orders: int
     listeners: Sequence[socket]
@@ -54,7 +54,7 @@ class Heritage(NamedTuple):
         orders = Orders(orders_path(settings.pidfile), self.orders)
         claim = Claim(settings, identity, pidfile, orders, (), program)
         claim.ours = False
-        claim.predecessor = self.predecessor
+        claim.predecessors = self.predecessors
         claim.inherited = _address(settings) == _address(self.settings)
         try:
             claim.listeners = self._listeners(settings, inherited=claim.inherited)
@@ -96,11 +96,13 @@ def ask_for(pidfile: Path, settings: Settings) -> Heritage:
     if "failed" in said:
         with closing(master):
             raise InForeground if said.get("foreground") else NotReady(str(said["failed"]))
-    lock, orders, *listeners = held
-    sockets = [socket(fileno=descriptor) for descriptor in listeners]
+    lock, orders, *others = held
+    count = int(said.get("predecessors", 0))
+    predecessors = [master, *map(Conversation.found, others[:count])]
+    listeners = [socket(fileno=descriptor) for descriptor in others[count:]]
     with suppress(BadOption, SystemExit):  # another version's flags: then the caller knows best
         settings = read(said.get("flags", ()), settings.home, ())[1]
-    return Heritage(settings, master, lock, orders, sockets)
+    return Heritage(settings, predecessors, lock, orders, listeners)
 
 
 def reload(pidfile: Path, flags: Sequence[str] | None = None) -> int:

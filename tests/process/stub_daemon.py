@@ -20,7 +20,7 @@ from loguru import logger
 
 from httpd import log
 from httpd.config import Settings
-from httpd.process import control, crew, daemon, master
+from httpd.process import control, crew, daemon, master, takeover
 from httpd.process.crew import Post
 from httpd.process.daemon import Parts
 
@@ -40,6 +40,7 @@ MODULES = {
     "crew": crew,
     "daemon": daemon,
     "master": master,
+    "takeover": takeover,
 }
 
 
