@@ -146,11 +146,15 @@ _access: Output = StandardError()
 _access_wanted = False
 
 
-def open_sinks(folder: Path | None, level: str) -> None:
-    """Log to files in `folder`, or to stderr if None, from `level` on; in this process only."""
+def open_sinks(folder: Path | None, level: str, access: Path | None = None) -> None:
+    """Log to files in `folder`, or to stderr if None, from `level` on; in this process only.
+
+    `access`: another folder for the log of requests.
+    """
     global _life, _access, _access_wanted
     _life = LogFile(folder / LIFE) if folder else StandardError()
-    _access = LogFile(folder / ACCESS) if folder else StandardError()
+    requests = access or folder
+    _access = LogFile(requests / ACCESS) if requests else StandardError()
     _access_wanted = logger.level(level).no <= logger.level("INFO").no
     logger.remove()
     # diagnose would print the values of variables, and with them whatever a client has sent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 SUCCESSION = "FILESTORED_SUCCESSION"
@@ -18,6 +19,7 @@ class Inheritance(NamedTuple):
 
     notify_socket: str | None  # where the service manager hears of us (sd_notify(3))
     watchdog: float  # seconds in which it must hear that we are well; 0: it does not ask
+    logs: Path | None  # folder for logs that it has made (systemd.exec(5), LogsDirectory=)
     sockets: list[int]  # listening sockets that it has opened for us (sd_listen_fds(3))
     succession: int | None  # descriptor with what an earlier self has left
 
@@ -32,6 +34,7 @@ def inheritance() -> Inheritance:
     return Inheritance(
         environ.get("NOTIFY_SOCKET") or None,
         _number(environ.get("WATCHDOG_USEC")) / 1e6 if meant else 0.0,
+        Path(folder) if (folder := environ.get("LOGS_DIRECTORY")) else None,
         list(range(FIRST_SOCKET, FIRST_SOCKET + count)),
         _number(succession) if succession else None,
     )

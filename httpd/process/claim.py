@@ -44,6 +44,7 @@ class Claim:
         self.program = list(program)
         self.detached = True  # from whoever started it; else that one looks after its pid
         self.lent = False  # the listeners are the service manager's, and stay open when we leave
+        self.access_logs: Path | None = None  # folder, where only requests are logged to a file
         self.ours = True  # false while, or once, all of this is another master's
         # Whom we take over from, and before that one whoever is not gone yet.
         self.predecessors: list[Conversation] = []

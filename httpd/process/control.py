@@ -124,13 +124,13 @@ def _renew(running: Running, settings: Settings) -> int:
 
 def reload(call: Call) -> int:
     """Let the daemon take up new code; it serves with it when this returns."""
-    running = _find(call)
-    if running is None:
-        return _complain("nothing runs", FAILED)
     try:
+        # At once, as in a sandbox a process may not see the one that it speaks with.
         pid = takeover.reload(call.settings.pidfile)
     except takeover.Cannot:
-        return _complain(f"it does not answer, pid {running.pid}", FAILED)
+        running = _find(call)
+        reason = f"it does not answer, pid {running.pid}" if running else "nothing runs"
+        return _complain(reason, FAILED)
     print(f"filestored has reloaded, pid {pid}")
     return 0
 

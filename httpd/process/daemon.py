@@ -7,6 +7,7 @@ another user and in another process, comes back over a pipe before the launching
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -142,13 +143,13 @@ def run(settings: Settings, parts: Parts) -> int:
     settings, lent = lent_listeners(settings, inherited.sockets)
     claim = take(settings, own_program(), lent)
     claim.detached = False
+    claim.access_logs = inherited.logs
     try:
         _make_folders(claim, {"store": settings.store})
     except BaseException:
         claim.release()
         raise
-    console = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
-    context = _context(claim, files_preserve=[], detach_process=False, **console)
+    context = _foreground(claim)
     notifier = Notifier(inherited.notify_socket, inherited.watchdog)
     return _be_master(claim, context, Console(claim.settings), parts, None, notifier)
 
@@ -168,6 +169,7 @@ def go_on(settings: Settings, parts: Parts, descriptor: int) -> int:
     with suppress(OSError):  # the folder may be root's, and the file with it
         claim.write_options()
     inherited = inheritance()
+    claim.access_logs = None if left.detached else inherited.logs
     notifier = Notifier() if left.detached else Notifier(*inherited[:2])
     return _be_master(claim, nullcontext(), Pipe(-1), parts, logs, notifier, left)
 
@@ -225,6 +227,21 @@ def _context(claim: Claim, files_preserve: list[object], **options: object) -> D
     )
 
 
+def _foreground(claim: Claim) -> AbstractContextManager[object]:
+    """Return the context of a daemon that stays with whoever has started it."""
+    if claim.settings.user is None and claim.settings.group is None:
+        # DaemonContext becomes somebody in any case, and a sandbox refuses even who one is.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory holds what clients have sent
+        os.chdir("/")
+        os.umask(UMASK)
+        return nullcontext()
+    console = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
+    context: AbstractContextManager[object] = _context(
+        claim, files_preserve=[], detach_process=False, **console
+    )
+    return context
+
+
 def _be_master(
     claim: Claim,
     context: AbstractContextManager[object],
@@ -237,7 +254,8 @@ def _be_master(
     """Become the master process and serve; return the exit code."""
     failure: str | None = "stopped before it was ready"
     try:
-        claim.identity.take_groups()
+        if claim.settings.user or claim.settings.group:
+            claim.identity.take_groups()
         context.__enter__()
         storage = _open(claim, parts, logs)
         master = Master(
@@ -263,7 +281,7 @@ def _open(claim: Claim, parts: Parts, logs: Path | None) -> Storage:
     if logs:
         with _usable("log folder", logs):
             log.check_folder(logs)
-    log.open_sinks(logs, settings.log)
+    log.open_sinks(logs, settings.log, claim.access_logs)
     with _usable("store", settings.store):
         storage = parts.open_storage(settings)
         storage.check_writable()

@@ -25,6 +25,10 @@ from httpd.server.loop import Loop
 from httpd.storage.local import LocalStorage
 from httpd.traps import pause, readable
 
+# Where another daemon will serve what waits on the listeners, a restart need lose no request: so
+# long may a connection go on to its next response, which tells its client to open another one.
+GRACE_SECONDS = 1.0
+
 
 class Worker:
     """Serves on the listeners. Made after the fork: nothing in it may cross one."""
@@ -95,9 +99,16 @@ class Worker:
         the pace that is asked for: every wait on a connection has a deadline of its own.
         """
         self._stopping = now
-        self._server.drain(now=now, accept=not self._post.lent)
+        lent = self._post.lent
+        self._server.drain(now=now and not lent, accept=not lent)
         if now:
             self._loop.spawn(self._stop_at(self._loop.now + self._settings.drain_timeout))
+        if now and lent:
+            self._loop.spawn(self._close_idle_at(self._loop.now + GRACE_SECONDS))
+
+    async def _close_idle_at(self, deadline: float) -> None:
+        await pause(deadline)
+        self._server.drain(now=True)
 
     async def _stop_at(self, deadline: float) -> None:
         await pause(deadline)
@@ -141,5 +152,6 @@ def _allow_descriptors() -> None:
     The soft limit is low for the sake of select(2); a connection and a file in every request need
     far more, and epoll has no such bound.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:  # in a sandbox the call may be refused, and there somebody has seen to it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
