@@ -245,11 +245,10 @@ def test_code_that_the_service_could_not_read(machine: Machine) -> None:
 
 def test_every_directive_is_explained() -> None:
     """A comment stands above each, or above the group that it is in."""
+    obvious = ("Description", "Documentation", "WantedBy")
     for name in ("unit.service", "unit.socket"):
         explained = False
         for line in (PROJECT / "httpd" / "process" / name).read_text().splitlines():
             if re.match(r"[A-Z]\w+=", line):
-                assert explained or line.startswith(("Description", "Documentation", "WantedBy")), (
-                    line
-                )
+                assert explained or line.startswith(obvious), line
             explained = line.startswith("#") or (explained and bool(line))
