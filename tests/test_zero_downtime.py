@@ -32,7 +32,7 @@ def reload_and_restart(daemon: Daemon, rounds: int) -> None:
 
 
 def test_reload_and_restart_under_load(daemon: Daemon) -> None:
-    reload_and_restart(daemon, 2)
+    reload_and_restart(daemon, 1)
 
 
 @pytest.mark.long

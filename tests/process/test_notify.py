@@ -62,6 +62,7 @@ def test_daemon_in_the_background_tells_nobody(manager: Manager, daemon: StubDae
     assert manager.listen() == []
 
 
+@pytest.mark.long
 def test_manager_that_is_gone_is_no_trouble(tmp_path: Path, daemon: StubDaemon) -> None:
     manager = Manager(tmp_path / "notify")
     manager.close()
@@ -103,6 +104,7 @@ def test_watchdog_is_not_fed_while_a_loop_stands_still(
     assert stop(process) == 0
 
 
+@pytest.mark.long
 def test_watchdog_is_not_fed_while_nobody_serves(manager: Manager, daemon: StubDaemon) -> None:
     process = manager.run(daemon, watchdog=0.1)
     daemon.order("hang")
@@ -178,6 +180,7 @@ def test_unix_socket_that_is_lent_stays(tmp_path: Path, daemon: StubDaemon) -> N
     manager.close()
 
 
+@pytest.mark.long
 def test_several_sockets(tmp_path: Path, lent: socket.socket, daemon: StubDaemon) -> None:
     manager = Manager(tmp_path / "notify")
     with socket.create_server(("127.0.0.1", 0)) as second:

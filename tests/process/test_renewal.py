@@ -90,6 +90,7 @@ def test_second_hup_during_the_first_is_refused(daemon: StubDaemon) -> None:
     until(lambda: len(daemon.workers()) == 2)
 
 
+@pytest.mark.long
 def test_worker_that_dies_during_a_reload_is_replaced(daemon: StubDaemon) -> None:
     daemon.start()
     old = daemon.workers()
@@ -110,6 +111,7 @@ def test_stop_during_a_reload(daemon: StubDaemon) -> None:
     until(daemon.gone, "the rehearsal's worker notices")
 
 
+@pytest.mark.long
 def test_signal_that_comes_while_nobody_listens_counts(daemon: StubDaemon) -> None:
     daemon.start()
     daemon.signal(signal.SIGHUP)
@@ -118,6 +120,7 @@ def test_signal_that_comes_while_nobody_listens_counts(daemon: StubDaemon) -> No
     until(daemon.gone)
 
 
+@pytest.mark.long
 def test_killed_worker_is_replaced_after_a_reload(daemon: StubDaemon) -> None:
     daemon.start()
     assert daemon.command("reload").returncode == 0
@@ -128,6 +131,7 @@ def test_killed_worker_is_replaced_after_a_reload(daemon: StubDaemon) -> None:
     assert daemon.ask()
 
 
+@pytest.mark.long
 def test_workers_leave_a_renewed_master_that_was_killed(daemon: StubDaemon) -> None:
     daemon.start()
     assert daemon.command("reload").returncode == 0
@@ -136,6 +140,7 @@ def test_workers_leave_a_renewed_master_that_was_killed(daemon: StubDaemon) -> N
     daemon.start()
 
 
+@pytest.mark.long
 def test_request_under_way_outlives_its_workers_dismissal(daemon: StubDaemon) -> None:
     daemon.start("--idle-timeout=0.01", "--drain-timeout=0")
     slow = daemon.ask_slowly()
@@ -214,6 +219,7 @@ def test_new_code_that_does_not_start(line: str, reason: str, installed: Install
     until(lambda: not installed.workers() & old)
 
 
+@pytest.mark.long
 def test_new_code_that_is_gone(installed: Installed) -> None:
     installed.start()
     old = installed.workers()

@@ -49,6 +49,7 @@ def test_stopped_worker_is_replaced(daemon: StubDaemon) -> None:
     assert daemon.ask()
 
 
+@pytest.mark.long
 def test_worker_that_is_stuck_after_a_reload_is_replaced(daemon: StubDaemon) -> None:
     daemon.start("--stall-timeout=0.5")
     assert daemon.command("reload").returncode == 0
@@ -60,6 +61,7 @@ def test_worker_that_is_stuck_after_a_reload_is_replaced(daemon: StubDaemon) -> 
     until(lambda: len(daemon.workers()) == 2)
 
 
+@pytest.mark.long
 def test_nobody_is_replaced_where_the_timeout_is_0(daemon: StubDaemon) -> None:
     daemon.start("--stall-timeout=0")
     before = daemon.workers()
@@ -78,6 +80,7 @@ def real(tmp_path: Path) -> Iterator[Daemon]:
     daemon.end()
 
 
+@pytest.mark.long
 def test_real_worker_that_is_stopped_is_replaced_and_the_others_are_not(real: Daemon) -> None:
     real.start("--stall-timeout=3")  # thrice as long as between two heartbeats
     victim, other = sorted(real.workers())

@@ -66,6 +66,7 @@ def test_request_under_way_is_finished_by_the_old_daemon(daemon: StubDaemon) -> 
     assert "the predecessor has left" in daemon.life_log()
 
 
+@pytest.mark.long
 def test_restart_after_restart(daemon: StubDaemon) -> None:
     daemon.start()
     slow = daemon.ask_slowly()
@@ -77,6 +78,7 @@ def test_restart_after_restart(daemon: StubDaemon) -> None:
     until(lambda: gone(masters[0]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reloaded", [False, True])
 def test_stop_means_the_old_daemon_too(reloaded: bool, daemon: StubDaemon) -> None:  # noqa: FBT001
     daemon.start()
@@ -93,6 +95,7 @@ def test_stop_means_the_old_daemon_too(reloaded: bool, daemon: StubDaemon) -> No
     assert daemon.gone()
 
 
+@pytest.mark.long
 def test_int_means_the_old_daemon_too(daemon: StubDaemon) -> None:
     daemon.start("--drain-timeout=86400")
     slow = daemon.ask_slowly()
@@ -102,6 +105,7 @@ def test_int_means_the_old_daemon_too(daemon: StubDaemon) -> None:
     assert slow.rest() == b""
 
 
+@pytest.mark.long
 def test_old_daemon_leaves_when_the_new_one_is_killed(daemon: StubDaemon) -> None:
     daemon.start("--drain-timeout=0.1")
     slow = daemon.ask_slowly()
@@ -112,6 +116,7 @@ def test_old_daemon_leaves_when_the_new_one_is_killed(daemon: StubDaemon) -> Non
     daemon.start()
 
 
+@pytest.mark.long
 def test_old_daemon_may_be_stopped_alone(daemon: StubDaemon) -> None:
     daemon.start("--drain-timeout=0")
     slow = daemon.ask_slowly()
@@ -155,6 +160,7 @@ def test_restart_that_fails(order: str, flags: list[str], reason: str, daemon: S
     restart(daemon)  # and it takes orders as before
 
 
+@pytest.mark.long
 def test_restart_during_a_reload_is_refused(daemon: StubDaemon) -> None:
     daemon.start()
     daemon.order("hang")
@@ -215,6 +221,7 @@ def test_restart_on_a_port_that_is_taken(daemon: StubDaemon) -> None:
     assert daemon.ask() in daemon.workers()
 
 
+@pytest.mark.long
 def test_restart_on_another_address_and_the_same_port(daemon: StubDaemon) -> None:
     """Both cannot be listened on at the same time, so there the old one has to stop first."""
     daemon.start("--host=0.0.0.0")
@@ -224,6 +231,7 @@ def test_restart_on_another_address_and_the_same_port(daemon: StubDaemon) -> Non
     assert daemon.ask() in daemon.workers()
 
 
+@pytest.mark.long
 def test_restart_from_a_unix_socket_and_back(daemon: StubDaemon) -> None:
     path = daemon.folder / "sock"
     daemon.start(f"--host=unix:{path}")
@@ -250,6 +258,7 @@ def test_daemon_without_a_socket_for_orders_is_stopped_first(daemon: StubDaemon)
     assert daemon.ask()
 
 
+@pytest.mark.long
 def test_daemon_that_hears_nothing_is_killed_first(daemon: StubDaemon) -> None:
     daemon.shorten(control__PATIENCE_SECONDS=0.1, takeover__ANSWER_SECONDS=0.2)
     daemon.start("--drain-timeout=0")
@@ -283,6 +292,7 @@ def test_orders_are_the_owners(daemon: StubDaemon) -> None:
     assert daemon.pidfile.with_name("pid.sock").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.long
 def test_folder_with_a_long_name(tmp_path: Path) -> None:
     """An address has room for 108 bytes (unix(7))."""
     folder = tmp_path / ("long name " * 12)
