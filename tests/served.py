@@ -24,6 +24,7 @@ from httpd import config, log
 from httpd.server.connection import Handler
 from httpd.server.listener import Server
 from httpd.server.loop import Loop, Task
+from httpd.server.tally import Tally
 from httpd.traps import readable
 from tests.daemons import PATIENCE, until
 
@@ -202,10 +203,11 @@ class Served:
         self._patch.setattr(log, "access", self.batches.append)
         self._sink = logger.add(self._note_error, level="ERROR", format="{message}")
         listener = self._listener or listen_tcp()
+        self._tally = Tally(self._settings.workers)
         self._before = descriptors()
         self.address: Address = listener.getsockname()
         self.loop = Loop(self._settings.threads)
-        self.server = Server([listener], self._handle, self._settings, self.loop)
+        self.server = Server([listener], self._handle, self._settings, self.loop, self._tally)
         self._patch.setattr(self.loop, "spawn", self._spawn)
         self._mailbox, self._bell = socket.socketpair()
         Loop.spawn(self.loop, self._answer_calls())
@@ -227,6 +229,7 @@ class Served:
         for each in (self._mailbox, self._bell, self.loop._epoll):
             each.close()
         os.close(self.loop._pool.fileno())
+        os.close(self._tally._file)
         logger.remove(self._sink)
         self._patch.undo()
         if self._spawned:

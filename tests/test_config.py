@@ -3,21 +3,25 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from httpd import config
-from httpd.config import BadOption, Settings, Task
+from httpd.config import BadOption, Networks, Settings, Task
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = Path("/srv/filestored")
+
+PROXIES = Networks((ip_network("10.0.0.0/8"), ip_network("::1/128")), unix=True)
 
 # What every option is when nobody says anything, and another value as text and as it is read.
 OPTIONS = {
     "host": ("0.0.0.0", "127.0.0.1", "127.0.0.1"),
     "port": (9000, "9001", 9001),
     "listen": (5, "64", 64),
+    "trusted_proxy": (None, "10.0.0.0/8, ::1,unix:", PROXIES),
     "store": (HOME / "store", "/data", Path("/data")),
     "hash": ("md5", "SHA256", "sha256"),
     "durability": ("full", "none", "none"),
@@ -41,6 +45,9 @@ OPTIONS = {
     "idle_timeout": (75.0, "5", 5.0),
     "send_timeout": (30.0, "1e1", 10.0),
     "min_rate": (500, "0", 0),
+    "max_connections": (16384, "100", 100),
+    "max_connections_per_client": (0, "20", 20),
+    "max_requests": (10_000, "0", 0),
 }
 FLAGS = {key: f"--{key.replace('_', '-')}" for key in OPTIONS}
 
@@ -172,6 +179,9 @@ def test_command(argv: list[str], command: str) -> None:
         ("--host", "unix:", "is empty"),
         ("--store", "", "is empty"),
         ("--user", "", "is empty"),
+        ("--trusted-proxy", "proxy", "is no list of addresses like 10.0.0.0/8, ::1, unix:"),
+        ("--trusted-proxy", "::1,,::2", "is no list of addresses like 10.0.0.0/8, ::1, unix:"),
+        ("--trusted-proxy", "10.0.0.1/8", "is no network: did you mean 10.0.0.0/8?"),
     ],
 )
 def test_wrong_value(flag: str, text: str, complaint: str) -> None:
@@ -236,6 +246,28 @@ def test_relative_paths_start_where_they_are_written(
 )
 def test_host(text: str, host: str) -> None:
     assert read("--host", text).host == host
+
+
+def test_a_list_may_be_given_in_pieces() -> None:
+    flags = ["--trusted-proxy=10.0.0.0/8", "--trusted-proxy", "::1,unix:"]
+    assert read(*flags).trusted_proxy == PROXIES
+
+
+@pytest.mark.parametrize(
+    ("text", "among", "not_among"),
+    [
+        ("10.0.0.0/8", ["10.0.0.0", "10.255.255.255"], ["11.0.0.0", "::a00:1", "unix:", ""]),
+        ("192.0.2.1", ["192.0.2.1"], ["192.0.2.2"]),
+        ("fd00::/8", ["fd00::1", "fdff::%eth0"], ["fe00::", "10.0.0.1"]),
+        ("unix:", ["unix:"], ["127.0.0.1", "::1", "unknown"]),
+    ],
+)
+def test_networks(text: str, among: list[str], not_among: list[str]) -> None:
+    networks = read("--trusted-proxy", text).trusted_proxy
+    assert networks is not None
+    assert [each in networks for each in (*among, *not_among)] == (
+        [True] * len(among) + [False] * len(not_among)
+    )
 
 
 @pytest.mark.parametrize("key", OPTIONS)

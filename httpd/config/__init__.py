@@ -5,6 +5,7 @@ main.py, and that over the default.
 """
 
 from httpd.config.inheritance import Inheritance, bequest, inheritance
+from httpd.config.networks import Networks
 from httpd.config.options import (
     COMMANDS,
     EXTRAS,
@@ -20,7 +21,7 @@ from httpd.config.reading import BadOption, Source, read, read_task, surrounding
 from httpd.config.values import UNIX
 
 __all__ = [
-    "COMMANDS", "EXTRAS", "OPTIONS", "UNIX", "VERSION", "BadOption", "Inheritance", "Option",
-    "Settings", "Source", "Task", "bequest", "flag", "inheritance", "read", "read_task",
+    "COMMANDS", "EXTRAS", "OPTIONS", "UNIX", "VERSION", "BadOption", "Inheritance", "Networks",
+    "Option", "Settings", "Source", "Task", "bequest", "flag", "inheritance", "read", "read_task",
     "surroundings", "variables",
 ]  # fmt: skip

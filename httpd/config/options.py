@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
+from httpd.config.networks import Networks, networks
 from httpd.config.values import Parse, database, host, name, path, seconds, size, whole, word
 
 VERSION = "0.1.0"
@@ -37,6 +38,7 @@ class Option(NamedTuple):
     default: str | None  # as a user would write it, paths relative to main.py; None: not set
     help: str
     variable: str | None = None  # a second name in the environment, besides FILESTORED_…
+    many: bool = False  # its flag may be repeated, which is the same as one list with commas
 
 
 def _cores() -> str:
@@ -58,6 +60,9 @@ class Settings:
         "port to listen on; 0 takes any free one", "FILE_SERVICE_PORT")]
     listen: Annotated[int, Option("listening", whole(1, 65535), "5",
         "least length of the queue of connections that wait to be accepted")]
+    trusted_proxy: Annotated[Networks | None, Option("listening", networks, None,
+        "addresses of proxies, like 10.0.0.0/8,::1,unix: (may be repeated), whose Forwarded or "
+        "X-Forwarded-For tells the client's address", many=True)]
 
     store: Annotated[Path, Option("storing", path, "store",
         "folder of the stored files", "FILE_SERVICE_DIR")]
@@ -107,6 +112,12 @@ class Settings:
         "longest time that a client may take nothing of its response")]
     min_rate: Annotated[int, Option("limits", size(0, 1 << 40), "500",
         "bytes a second that a body must keep up on average")]
+    max_connections: Annotated[int, Option("limits", whole(1, 1 << 20), "16384",
+        "most connections of all workers together")]
+    max_connections_per_client: Annotated[int, Option("limits", whole(0, 1 << 20), "0",
+        "most connections of one address, of an IPv6 /64; 0: any")]
+    max_requests: Annotated[int, Option("limits", whole(0, 1 << 40), "10000",
+        "most requests on one connection; 0: any")]
     # fmt: on
 
     def flags(self, *, elsewhere: bool = False) -> list[str]:

@@ -49,7 +49,7 @@ def read(
     Raises BadOption, and SystemExit on --help, --version and on what is no command or flag.
     """
     command, given = _parse(argv)
-    texts = {flag(key): text for key, text in given.items() if key in OPTIONS}
+    texts = {flag(key): _joined(text) for key, text in given.items() if key in OPTIONS}
     flags = Source(texts, Path.cwd(), None)
     sources = [flags, *(surroundings(home) if sources is None else sources)]
     values = {key: _value(key, option, sources, home) for key, option in OPTIONS.items()}
@@ -80,6 +80,10 @@ def _parse(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
     if command == "import" and "path" not in given:
         parser.error("import needs the PATH of an older store")
     return command, given
+
+
+def _joined(given: str | list[str]) -> str:
+    return given if isinstance(given, str) else ",".join(given)
 
 
 def _title(key: str) -> str:
@@ -131,7 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     titles = dict.fromkeys(option.group for option in OPTIONS.values())
     groups = {title: parser.add_argument_group(title) for title in titles}
     for key, option in OPTIONS.items():
-        groups[option.group].add_argument(flag(key), dest=key, help=_explain(option))
+        action = "append" if option.many else "store"
+        group = groups[option.group]
+        group.add_argument(flag(key), dest=key, action=action, help=_explain(option))
     extras = parser.add_argument_group("verify and import")
     for key, (commands, parse, text) in EXTRAS.items():
         if key != "path":

@@ -188,9 +188,9 @@ COMMANDS: dict[str, Callable[[Call], int]] = {
 
 
 def _own_parts() -> Parts:
-    from httpd.process.worker import open_storage, prepare, run_worker
+    from httpd.process.worker import make_workers, open_storage, prepare
 
-    return Parts(run_worker, open_storage, prepare)
+    return Parts(make_workers, open_storage, prepare)
 
 
 def _find(call: Call) -> Running | None:

@@ -58,7 +58,8 @@ class Storage(Protocol):
 class Parts(NamedTuple):
     """What a daemon is made of besides its processes."""
 
-    run_worker: RunWorker
+    # Called in the master: makes what its workers share, and returns what each of them runs.
+    make_workers: Callable[[Settings], RunWorker]
     open_storage: Callable[[Settings], Storage]
     # Told of the settings while nothing is forked, bound or given up yet. Raises BadOption.
     prepare: Callable[[Settings], None] = lambda _settings: None
@@ -258,8 +259,9 @@ def _be_master(
             claim.identity.take_groups()
         context.__enter__()
         storage = _open(claim, parts, logs)
+        run_worker = parts.make_workers(claim.settings)
         master = Master(
-            claim, readiness, parts.run_worker, storage.sweep, notifier or Notifier(), succession
+            claim, readiness, run_worker, storage.sweep, notifier or Notifier(), succession
         )
         failure = master.run()
         logger.info("filestored has stopped" if claim.ours else "the predecessor has left")

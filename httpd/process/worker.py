@@ -18,10 +18,11 @@ from httpd import log
 from httpd.app.routes import Application
 from httpd.catalog.catalog import Catalog
 from httpd.config import BadOption, Settings
-from httpd.process.crew import Post
+from httpd.process.crew import Post, RunWorker
 from httpd.process.heartbeats import EVERY_SECONDS
 from httpd.server.listener import Server
 from httpd.server.loop import Loop
+from httpd.server.tally import Tally
 from httpd.storage.local import LocalStorage
 from httpd.traps import pause, readable
 
@@ -33,8 +34,9 @@ GRACE_SECONDS = 1.0
 class Worker:
     """Serves on the listeners. Made after the fork: nothing in it may cross one."""
 
-    def __init__(self, post: Post) -> None:
-        """Take what the master gives to every worker."""
+    def __init__(self, post: Post, tally: Tally) -> None:
+        """Take what the master gives to every worker, and the tally that all of them share."""
+        _allow_descriptors()
         self._post = post
         self._settings = settings = post.settings
         # Not so in a reload: the daemon goes on, and a probe may ask the worker that leaves.
@@ -43,7 +45,7 @@ class Worker:
         self._storage = storage = open_storage(settings)
         catalog = open_catalog(settings)
         application = Application(storage, catalog, settings.hash, lambda: self._stopping)
-        self._server = Server(post.listeners, application, settings, self._loop)
+        self._server = Server(post.listeners, application, settings, self._loop, tally)
         # Every signal that a worker obeys, and what it does on it.
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: partial(self._leave, now=True),
@@ -55,7 +57,6 @@ class Worker:
 
     def run(self) -> None:
         """Serve until drained or stopped; tell the master when requests are taken."""
-        _allow_descriptors()
         self._loop.spawn(self._obey_signals())
         self._loop.spawn(self._follow_master(self._post.master_fd))
         self._loop.spawn(self._beat())
@@ -141,9 +142,14 @@ def catalog_url(settings: Settings) -> str:
     return settings.database_url or f"sqlite:///{settings.store}/.catalog.db"
 
 
-def run_worker(post: Post) -> None:
-    """Be a worker, in a process that the master has forked for it."""
-    Worker(post).run()
+def make_workers(settings: Settings) -> RunWorker:
+    """Make what the workers share; return what each of them runs. Raises OSError."""
+    tally = Tally(settings.workers)
+
+    def run_worker(post: Post) -> None:
+        Worker(post, tally).run()
+
+    return run_worker
 
 
 def _allow_descriptors() -> None:

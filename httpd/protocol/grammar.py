@@ -137,3 +137,16 @@ _SF_ITEM = (
 _SF_MEMBER = rf"({_SF_KEY})(?:=({_SF_ITEM}))?(?:; *+{_SF_KEY}(?:=(?:{_SF_ITEM}))?)*"
 DICTIONARY_MEMBER = re.compile(_SF_MEMBER)  # finditer: key, item
 DICTIONARY = re.compile(_list_of(_SF_MEMBER))
+
+# Who has sent a request on (RFC 7239 4 and 6). X-Forwarded-For has no grammar of its own; where a
+# port is given it is written as here, and an IPv6 address comes without brackets too.
+_FORWARDED_PAIR = rf"{_TOKEN}=(?:{_TOKEN}|{_QUOTED})"
+_FORWARDED_ELEMENT = rf"(?:{_FORWARDED_PAIR})?(?:{_OWS};{_OWS}(?:{_FORWARDED_PAIR})?)*"
+FORWARDED = re.compile(_list_of(_FORWARDED_ELEMENT))
+FORWARDED_ELEMENT = re.compile(_FORWARDED_ELEMENT)  # finditer
+FORWARDED_PAIR = re.compile(rf"({_TOKEN})=({_TOKEN}|{_QUOTED})")  # finditer: name, value
+_OBFUSCATED = r"_[A-Za-z0-9._\-]{1,63}"  # RFC 7239 6.3; the length is our own bound
+NODE = re.compile(  # address, or address without brackets and port, or obfuscated identifier
+    rf"(?:\[([0-9A-Fa-f:.]++)\]|([0-9.]++)|({_OBFUSCATED}))(?::(?:[0-9]{{1,5}}|{_OBFUSCATED}))?"
+    r"|([0-9A-Fa-f:.]++)"
+)

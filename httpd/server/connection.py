@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from httpd.exchange import Disconnected, Refusal, Request, Response, Span
+from httpd.protocol.forwarded import forwarding_of
 from httpd.protocol.framing import framing_of
-from httpd.protocol.head import HeadLimits, take_head
+from httpd.protocol.head import take_head
 from httpd.protocol.render import CONTINUE, problem, render_head
 from httpd.protocol.target import parse_target
 from httpd.server.body import ReceivedBody
@@ -19,8 +20,9 @@ from httpd.traps import DeadlineExpired
 if TYPE_CHECKING:
     from httpd.config import Settings
     from httpd.protocol.framing import Framing
-    from httpd.protocol.head import Head
+    from httpd.protocol.head import Head, HeadLimits
     from httpd.server.accesslog import AccessLog
+    from httpd.server.clients import Visitor
     from httpd.server.clock import Clock
     from httpd.server.loop import Loop, Task
     from httpd.server.recall import Recall, Recalled
@@ -39,27 +41,28 @@ class Connection:
 
     __slots__ = (
         "_access", "_buffer", "_clock", "_closed", "_handle", "_idle", "_leaving", "_limits",
-        "_loop", "_peer", "_recall", "_served", "_settings", "_transport", "draining", "task",
+        "_loop", "_recall", "_served", "_settings", "_transport", "_visitor", "draining", "task",
     )  # fmt: skip
 
     def __init__(
         self,
         transport: Transport,
-        peer: str,
+        visitor: Visitor,
         handle: Handler,
         settings: Settings,
+        limits: HeadLimits,
         loop: Loop,
         clock: Clock,
         access: AccessLog,
         recall: Recall,
         closed: Callable[[Connection], None],
     ) -> None:
-        """Take a transport, the client's address for the log, and whom to tell of the end."""
+        """Take a transport, who is at its other end, and whom to tell of the connection's end."""
         self._transport = transport
-        self._peer = peer
+        self._visitor = visitor
         self._handle = handle
         self._settings = settings
-        self._limits = HeadLimits(settings.max_target, settings.max_head, settings.max_fields)
+        self._limits = limits
         self._loop = loop
         self._clock = clock
         self._access = access
@@ -77,10 +80,12 @@ class Connection:
         try:
             while await self._serve_one():
                 self._served += 1
+                self._visitor.finish()
         except (Disconnected, DeadlineExpired):
             pass  # there is nobody left to tell
         finally:
             self._transport.close()
+            self._visitor.depart()
             self._closed(self)
 
     def drain(self, *, now: bool) -> None:
@@ -88,7 +93,18 @@ class Connection:
         self.draining = True
         # A response that is on its way has announced nothing: the wait after it is the one to end.
         self._leaving = self._leaving or now
-        if self._leaving and self._idle and self.task is not None:
+        if self._leaving:
+            self.leave()
+
+    def idle_seconds(self) -> float:
+        """Return for how long it has been waiting for a request; 0 while it serves one."""
+        if not self._idle or self.task is None:
+            return 0.0
+        return self._loop.now - self.task.deadline + self._patience()
+
+    def leave(self) -> None:
+        """End the wait for a request, unless one has come by now."""
+        if self._idle and self.task is not None:
             self._loop.hasten(self.task)
 
     async def _serve_one(self) -> bool:
@@ -96,15 +112,21 @@ class Connection:
         if not self._buffer and not await self._await_request():
             return False
         begun = self._loop.now
+        if not self._visitor.admitted or self._served + 1 == self._settings.max_requests:
+            self.draining = True
         question = bytes(self._buffer)
         answer = self._recall.find(question, begun)
         if answer is not None and not self.draining:
-            return await self._repeat(answer, begun)
+            self._visitor.speak_for(answer.forwarding)
+            if self._visitor.admitted:
+                return await self._repeat(answer, begun)
         head = body = None
         try:
             head = await self._receive_head(begun + self._settings.head_timeout)
+            self._visitor.speak_for(forwarding_of(head.fields))
             framing = framing_of(head)
             body = self._body(framing)
+            self._visitor.check()
             if self._buffer or not body.finished:
                 question = b""  # it is not all of a request, or more than that
             request = self._request(head, body, expects_continue=framing.expects_continue)
@@ -178,7 +200,8 @@ class Connection:
 
     def _request(self, head: Head, body: ReceivedBody, *, expects_continue: bool) -> Request:
         path, query = parse_target(head.target)
-        return Request(head.method, path, query, head.fields, body, self._peer, expects_continue)
+        peer = self._visitor.name
+        return Request(head.method, path, query, head.fields, body, peer, expects_continue)
 
     # Sending
 
@@ -188,7 +211,7 @@ class Connection:
         try:
             await self._transport.send(answer.at(self._clock.date), self._sending_pace())
         finally:
-            self._access.add(self._peer, answer.described, self._loop.now - begun)
+            self._access.add(self._visitor.name, answer.described, self._loop.now - begun)
         return True
 
     async def _finish(
@@ -225,7 +248,7 @@ class Connection:
         return False
 
     def _note(self, head: Head | None, status: int, size: int, begun: float) -> None:
-        self._access.note(self._peer, head, status, size, self._loop.now - begun)
+        self._access.note(self._visitor.name, head, status, size, self._loop.now - begun)
 
     def _lead(self, response: Response, head: Head | None, *, keep: bool) -> bytes:
         """Render the response's head with the fields that the server answers for."""

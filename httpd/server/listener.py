@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from httpd.protocol.head import HeadLimits
 from httpd.server.accesslog import AccessLog
+from httpd.server.clients import Clients
 from httpd.server.clock import Clock
 from httpd.server.connection import Connection, Handler
 from httpd.server.recall import Recall
+from httpd.server.room import LEAST_IDLE_SECONDS, Room
+from httpd.server.tally import Tally
 from httpd.server.transport import Transport
 from httpd.traps import acceptable, pause
 
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from httpd.config import Settings
-    from httpd.server.loop import Loop
+    from httpd.server.loop import Loop, Task
 
 # A burst of connects is taken in a few turns, and the clients already here get theirs in between.
 ACCEPTS_A_TURN = 64
@@ -38,9 +42,14 @@ class Server:
     """
 
     def __init__(
-        self, listeners: Sequence[socket], handle: Handler, settings: Settings, loop: Loop
+        self,
+        listeners: Sequence[socket],
+        handle: Handler,
+        settings: Settings,
+        loop: Loop,
+        tally: Tally,
     ) -> None:
-        """Take bound, listening, non-blocking sockets and the application."""
+        """Take bound, listening, non-blocking sockets, the application, and the workers' tally."""
         self._listeners = listeners
         self._handle = handle
         self._settings = settings
@@ -48,19 +57,24 @@ class Server:
         self._clock = Clock()
         self._access = AccessLog(self._clock)
         self._recall = Recall()
+        self._limits = HeadLimits(settings.max_target, settings.max_head, settings.max_fields)
+        self._clients = Clients(settings, tally, lambda: loop.now)
+        self._room = Room(settings)
         self._short = False
+        self._full: Task | None = None  # while no more is accepted: what makes room
         self.draining = False
         self.connections: set[Connection] = set()
 
     def start(self) -> None:
         """Begin to accept."""
         self._loop.after_turn.append(self._access.flush)
+        self._clients.start()
         for listener in self._listeners:
             if listener.family != AF_UNIX:
                 # Inherited by what is accepted (tcp(7)). Every response leaves in whole pieces, and
                 # Nagle's algorithm would hold back the last one until the client acknowledges.
                 listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            self._loop.spawn(self._accept(listener))
+        self._admit()
 
     def drain(self, *, now: bool, accept: bool = True) -> None:
         """Accept no more, finish what is under way, then let the loop stop.
@@ -72,6 +86,7 @@ class Server:
         """
         if not self.draining:
             self.draining = True
+            self._hold_no_more()
             for listener in self._listeners:
                 if accept:
                     self._accept_waiting(listener, ACCEPTS_AT_THE_END)
@@ -81,34 +96,70 @@ class Server:
             connection.drain(now=now)
         self._stop_when_empty()
 
+    def _admit(self) -> None:
+        for listener in self._listeners:
+            self._loop.spawn(self._accept(listener))
+
     async def _accept(self, listener: socket) -> None:
-        while not self.draining:
+        while not self.draining and self._full is None:
             await acceptable(listener.fileno())
             if not self._accept_waiting(listener, ACCEPTS_A_TURN):
                 await pause(self._loop.now + SHORTAGE_SECONDS)
 
+    def _hold(self) -> None:
+        """Accept no more until there is room.
+
+        The listeners are let go of at once: a worker that sleeps on one it does not accept from
+        would be woken for a connection in the place of one that has room (EPOLLEXCLUSIVE).
+        """
+        for listener in self._listeners:
+            self._loop.forget(listener.fileno())
+        self._full = self._loop.spawn(self._make_room())
+
+    async def _make_room(self) -> None:
+        """Close what has been idle for long, as a client may find at any time (RFC 9112 9.5)."""
+        while True:
+            for connection in self._room.leaving(self.connections, self._loop.now):
+                connection.leave()
+            await pause(self._loop.now + LEAST_IDLE_SECONDS)
+
+    def _hold_no_more(self) -> bool:
+        """Tell whether it was full."""
+        full, self._full = self._full, None
+        if full is not None:
+            self._loop.drop(full)
+        return full is not None
+
     def _accept_waiting(self, listener: socket, most: int) -> bool:
-        """Accept what waits, up to `most`; tell whether there was no shortage."""
-        for _ in range(most):
+        """Accept what waits, up to `most` and while there is room; tell of no shortage."""
+        for _ in range(min(most, self._room.most - len(self.connections))):
             try:
-                client, address = listener.accept()
+                self._welcome(*listener.accept())
             except BlockingIOError:
                 break
+            except MemoryError as error:
+                return self._note_shortage(error)
             except OSError as error:
                 if error.errno in SHORTAGE:
                     return self._note_shortage(error)
                 continue  # this client has left already (accept(2), ECONNABORTED and others)
             self._short = False
-            self._welcome(client, address)
+        if len(self.connections) >= self._room.most and not self.draining:
+            self._hold()
         return True
 
     def _welcome(self, client: socket, address: Any) -> None:
         client.setblocking(False)
+        visitor = self._clients.arrive(address)
+        if visitor is None:
+            client.close()
+            return
         connection = Connection(
             Transport(client, self._loop),
-            address[0] if isinstance(address, tuple) else "unix:",
+            visitor,
             self._handle,
             self._settings,
+            self._limits,
             self._loop,
             self._clock,
             self._access,
@@ -120,14 +171,17 @@ class Server:
 
     def _closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        if self._hold_no_more():
+            self._admit()
         self._stop_when_empty()
 
     def _stop_when_empty(self) -> None:
         if self.draining and not self.connections:
             self._loop.stop()
 
-    def _note_shortage(self, error: OSError) -> bool:
+    def _note_shortage(self, error: OSError | MemoryError) -> bool:
         if not self._short:
             self._short = True
-            logger.error("cannot accept connections for now: {}", error)
+            reason = str(error) or "out of memory"
+            logger.error("cannot accept connections for now: {}", reason)
         return False

@@ -91,6 +91,11 @@ class Loop:
             task.deadline = self.now - TICK  # so that its slot has come up already
             self._deadlines.file(task)
 
+    def drop(self, task: Task) -> None:
+        """Resume a waiting task never again."""
+        self._waiting.pop(task.descriptor, None)
+        self._deadlines.drop(task)
+
     def forget(self, descriptor: int) -> None:
         """Drop a descriptor that is about to be closed; its number may come back at once."""
         self._waiting.pop(descriptor, None)

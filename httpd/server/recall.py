@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from httpd.protocol.forwarded import Forwarding, forwarding_of
 from httpd.server.accesslog import describe
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Recalled(NamedTuple):
     before: bytes  # up to the value of the Date field
     after: bytes
     described: str  # how the log describes it
+    forwarding: Forwarding
     lasts: Callable[[], bool]
     until: float  # on the loop's clock
 
@@ -77,6 +79,7 @@ class Recall:
             lead[:start],
             lead[start + _DATE_BYTES :] + content,
             describe(head, response.status, len(content)),
+            forwarding_of(head.fields),
             response.lasts,
             now + SECONDS,
         )

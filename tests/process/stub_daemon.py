@@ -142,4 +142,4 @@ if __name__ == "__main__":
         module, _, name = title.partition(".")
         setattr(MODULES[module], name, value)
     home = Path(__file__).resolve().parent
-    sys.exit(control.main(sys.argv[1:], home, lambda: Parts(run_stub, StubStorage)))
+    sys.exit(control.main(sys.argv[1:], home, lambda: Parts(lambda _: run_stub, StubStorage)))

@@ -15,6 +15,7 @@ from loguru import logger
 from httpd.exchange import Request, Response
 from httpd.server.listener import Server
 from httpd.server.loop import Loop
+from httpd.server.tally import Tally
 from httpd.traps import pause, readable
 from tests.served import listen_tcp, settings_of
 
@@ -41,7 +42,8 @@ def main() -> None:
         loop.stop()
 
     listener = listen_tcp()
-    server = Server([listener], tell, settings_of(Path("/")), loop)
+    # Made before there are so few, or it would stop by itself before the system stops it.
+    server = Server([listener], tell, settings_of(Path("/")), loop, Tally(1))
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     server.start()
     loop.spawn(stop_with_the_test())

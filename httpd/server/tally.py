@@ -1,0 +1,69 @@
+"""How many connections each client has with all workers together, in memory that they share."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+
+# A place for each client, chosen by hash. Two clients in one place count as one, so each has two
+# places, and the smaller number is taken: of 1,000 clients at the same time about fifteen are then
+# taken for more than they are, and by no more than what those in both of their places have.
+PLACES = 1 << 14
+PLACE_BYTES = 4
+# Workers that are replaced keep their connections for a while, beside their successors.
+GENERATIONS = 4
+
+
+class Tally:
+    """Numbers in rows, one row a worker: only its owner writes to it, so adding needs no lock.
+
+    Made before the workers are forked. A row belongs to whoever holds its lock, which the kernel
+    takes from a worker that dies (fcntl(2), advisory record locks).
+    """
+
+    def __init__(self, workers: int) -> None:
+        """Make the rows for that many workers. Raises OSError."""
+        count = workers * GENERATIONS
+        self._file = os.memfd_create("filestored-clients", os.MFD_CLOEXEC)
+        os.ftruncate(self._file, count * PLACES * PLACE_BYTES)
+        places = memoryview(mmap.mmap(self._file, 0)).cast("I")
+        self._rows = [places[row * PLACES : (row + 1) * PLACES] for row in range(count)]
+        self._own = -1
+
+    def claim(self) -> None:
+        """Take a row, in the worker that will count in it.
+
+        A worker that finds none left counts on its own, and the others do not see its connections.
+        """
+        self._own = next(filter(self._lock, range(len(self._rows))), len(self._rows))
+        if self._own == len(self._rows):
+            self._rows.append(memoryview(bytearray(PLACES * PLACE_BYTES)).cast("I"))
+        self._clear(self._own)
+
+    def add(self, client: str, change: int) -> int:
+        """Count a connection (1) or the end of one (-1); return what all workers have counted."""
+        # The seed of the hash is the daemon's own: nobody can choose whom to share a place with.
+        high, low = divmod(hash(client) % (PLACES * PLACES), PLACES)
+        own = self._rows[self._own]
+        own[high] += change
+        if low != high:
+            own[low] += change
+        return min(sum(row[high] for row in self._rows), sum(row[low] for row in self._rows))
+
+    def forget_the_dead(self) -> None:
+        """Clear what workers have counted that are no more."""
+        for row in range(len(self._rows)):
+            if row != self._own and self._lock(row):
+                self._clear(row)
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, row)
+
+    def _lock(self, row: int) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, row)
+        except OSError:  # EACCES or EAGAIN: it is another worker's
+            return False
+        return True
+
+    def _clear(self, row: int) -> None:
+        self._rows[row][:] = memoryview(bytes(PLACES * PLACE_BYTES)).cast("I")
