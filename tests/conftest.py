@@ -12,6 +12,7 @@ from tests.daemons import Daemon
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
     parser.addoption("--cuts", type=int, default=10, help="power cuts for each kind of store")
+    parser.addoption("--in-full", action="store_true", help="hostility tests in their long form")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -300,9 +300,9 @@ class Served:
         self._calls.append(function)
         self._bell.send(b".")
 
-    def _spawn(self, coroutine: Coroutine[Any, None, None]) -> Task:
+    def _spawn(self, coroutine: Coroutine[Any, None, None], *, vital: bool = False) -> Task:
         self._spawned.add(coroutine)
-        return Loop.spawn(self.loop, coroutine)
+        return Loop.spawn(self.loop, coroutine, vital=vital)
 
     async def _answer_calls(self) -> None:
         while True:

@@ -57,9 +57,9 @@ class Worker:
 
     def run(self) -> None:
         """Serve until drained or stopped; tell the master when requests are taken."""
-        self._loop.spawn(self._obey_signals())
-        self._loop.spawn(self._follow_master(self._post.master_fd))
-        self._loop.spawn(self._beat())
+        self._loop.spawn(self._obey_signals(), vital=True)
+        self._loop.spawn(self._follow_master(self._post.master_fd), vital=True)
+        self._loop.spawn(self._beat(), vital=True)
         self._server.start()
         os.write(self._post.ready_fd, b".")
         os.close(self._post.ready_fd)

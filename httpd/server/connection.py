@@ -83,6 +83,8 @@ class Connection:
                 self._visitor.finish()
         except (Disconnected, DeadlineExpired):
             pass  # there is nobody left to tell
+        except MemoryError:
+            logger.error("a connection is broken off: out of memory")
         finally:
             self._transport.close()
             self._visitor.depart()
@@ -138,6 +140,10 @@ class Connection:
             if head is not None:
                 self._note(head, GONE, 0, begun)
             raise
+        except MemoryError:
+            logger.error("a request is refused: out of memory")
+            self.draining = True  # what this connection holds is needed more elsewhere
+            response = _refused(Refusal(503, "out of memory; try again"), head)
         except Exception:
             logger.exception("a request failed by an unexpected error")
             response = _refused(Refusal(500, "the server met an unexpected error"), head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from select import POLLIN, poll
 from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY, socket
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from httpd.server.clients import Clients
 from httpd.server.clock import Clock
 from httpd.server.connection import Connection, Handler
 from httpd.server.recall import Recall
-from httpd.server.room import LEAST_IDLE_SECONDS, Room
+from httpd.server.room import Room
 from httpd.server.tally import Tally
 from httpd.server.transport import Transport
 from httpd.traps import acceptable, pause
@@ -32,6 +33,8 @@ ACCEPTS_AT_THE_END = 65535
 # Out of descriptors or memory: nothing gets better by trying at once again.
 SHORTAGE = {EMFILE, ENFILE, ENOBUFS, ENOMEM}
 SHORTAGE_SECONDS = 0.25
+# How long a full worker leaves those who wait to the others, before it closes any connection.
+LOOK_SECONDS = 0.05
 
 
 class Server:
@@ -98,7 +101,7 @@ class Server:
 
     def _admit(self) -> None:
         for listener in self._listeners:
-            self._loop.spawn(self._accept(listener))
+            self._loop.spawn(self._accept(listener), vital=True)
 
     async def _accept(self, listener: socket) -> None:
         while not self.draining and self._full is None:
@@ -117,11 +120,15 @@ class Server:
         self._full = self._loop.spawn(self._make_room())
 
     async def _make_room(self) -> None:
-        """Close what has been idle for long, as a client may find at any time (RFC 9112 9.5)."""
+        """Close what has been idle for long, as a client may find at any time (RFC 9112 9.5).
+
+        Only while somebody waits: another worker may have room for all that come.
+        """
         while True:
-            for connection in self._room.leaving(self.connections, self._loop.now):
-                connection.leave()
-            await pause(self._loop.now + LEAST_IDLE_SECONDS)
+            await pause(self._loop.now + LOOK_SECONDS)
+            if _is_somebody_waiting(self._listeners):
+                for connection in self._room.leaving(self.connections, self._loop.now):
+                    connection.leave()
 
     def _hold_no_more(self) -> bool:
         """Tell whether it was full."""
@@ -185,3 +192,11 @@ class Server:
             reason = str(error) or "out of memory"
             logger.error("cannot accept connections for now: {}", reason)
         return False
+
+
+def _is_somebody_waiting(listeners: Sequence[socket]) -> bool:
+    """Tell whether a connection could be accepted now."""
+    waiting = poll()
+    for listener in listeners:
+        waiting.register(listener, POLLIN)
+    return bool(waiting.poll(0))

@@ -22,11 +22,12 @@ from httpd.traps import NOTHING, DeadlineExpired, Job
 class Task:
     """A coroutine on the loop, and what it waits for."""
 
-    __slots__ = ("coroutine", "deadline", "descriptor", "slot")
+    __slots__ = ("coroutine", "deadline", "descriptor", "slot", "vital")
 
-    def __init__(self, coroutine: Coroutine[Any, None, None]) -> None:
-        """Take the coroutine to drive."""
+    def __init__(self, coroutine: Coroutine[Any, None, None], *, vital: bool) -> None:
+        """Take the coroutine to drive, and whether the loop is of no use without it."""
         self.coroutine = coroutine
+        self.vital = vital
         self.descriptor = NOTHING
         self.deadline = inf  # monotonic seconds; inf while it does not wait for a descriptor
         self.slot: int | None = None  # where Deadlines has filed it
@@ -52,9 +53,13 @@ class Loop:
         self._deadlines = Deadlines()
         self._stopping = False
 
-    def spawn(self, coroutine: Coroutine[Any, None, None]) -> Task:
-        """Start a coroutine and run it to its first trap."""
-        task = Task(coroutine)
+    def spawn(self, coroutine: Coroutine[Any, None, None], *, vital: bool = False) -> Task:
+        """Start a coroutine and run it to its first trap.
+
+        `vital`: an error that ends it ends the loop as well. A worker that has gone deaf is worse
+        than one that is replaced.
+        """
+        task = Task(coroutine, vital=vital)
         self._resume(task)
         return task
 
@@ -117,8 +122,10 @@ class Loop:
             self._deadlines.drop(task)
         except Exception:
             # A fault in one task ends that task, never the worker and its other clients.
-            logger.exception("a task ended by an unexpected error")
             self._deadlines.drop(task)
+            logger.exception("a task ended by an unexpected error")
+            if task.vital:
+                raise
         else:
             self._park(task, trap)
 

@@ -21,7 +21,7 @@ RESERVED_A_THREAD = 8
 # The connection itself, and the file that is sent from or staged.
 DESCRIPTORS_A_CONNECTION = 2
 # Those that go at a time: to look for them takes a millisecond for some thousand connections.
-LEAVE_AT_ONCE = 64
+LEAVE_AT_ONCE = 256
 # Whoever has connected, or has had an answer, this very moment may be about to ask.
 LEAST_IDLE_SECONDS = 1.0
 
@@ -43,7 +43,7 @@ class Room:
         self.most = min(share, allowed)
         self._look_at = 0.0
         if allowed < share:
-            logger.warning(
+            logger.info(
                 "a worker has {} connections at most, not {}: it may open no more than {} files",
                 allowed, share, files,
             )  # fmt: skip

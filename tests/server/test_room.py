@@ -13,7 +13,7 @@ import pytest
 from loguru import logger
 
 from httpd.exchange import Request, Response
-from httpd.server import room
+from httpd.server import listener, room
 from httpd.server.connection import Handler
 from httpd.server.room import Room
 from httpd.traps import in_pool
@@ -111,10 +111,29 @@ def test_the_longest_idle_makes_room(
     oldest, younger = served.connect(), served.connect()
     oldest.ask(request("/oldest"))
     younger.ask(request("/younger"))
-    assert oldest.read_to_end() == b""  # the third connection has filled it: one must go
     assert served.ask(request("/new")).content == b"/new"
+    assert oldest.read_to_end() == b""
+    assert younger.ask(request("/again")).content == b"/again"
     held.gate.set()
     assert busy.read_reply().content == b"/slow"
+
+
+def test_nobody_makes_room_for_nobody(
+    serve: Serve, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LEAST_IDLE_SECONDS", 0.0)
+    looks: list[bool] = []
+    look = listener._is_somebody_waiting
+    monkeypatch.setattr(
+        listener, "_is_somebody_waiting", lambda each: looks.append(look(each)) or looks[-1]
+    )
+    served = serve(held, *THREE)
+    clients = [served.connect() for _ in range(3)]
+    for client in clients:
+        client.ask(request())
+    until(lambda: len(looks) == 3)
+    assert looks == [False] * 3
+    assert [client.ask(request("/still")).content for client in clients] == [b"/still"] * 3
 
 
 def test_who_has_just_come_is_not_sent_away(serve: Serve, held: Held) -> None:
@@ -171,7 +190,7 @@ def test_each_worker_has_its_share(tmp_path: Path) -> None:
 
 def test_descriptors_are_left_for_files(tmp_path: Path) -> None:
     said: list[str] = []
-    sink = logger.add(said.append, level="WARNING", format="{message}")
+    sink = logger.add(said.append, level="INFO", format="{message}")
     with soft_limit(500):
         assert Room(settings_of(tmp_path, "--workers=1", "--threads=1")).most == 230
         assert Room(settings_of(tmp_path, *THREE)).most == 3
@@ -210,3 +229,40 @@ def test_pipelined_requests_beyond_the_last_are_not_answered(serve: Serve, echo:
 def test_without_a_limit_a_connection_goes_on(serve: Serve, echo: Handler) -> None:
     client = serve(echo, "--max-requests=0").connect()
     assert not any(client.ask(request()).closes for _ in range(100))
+
+
+# ---- memory
+
+
+def test_a_request_that_there_is_no_memory_for_is_refused(serve: Serve) -> None:
+    async def greedy(request: Request) -> Response:
+        size = 1 << 62 if request.path == "/greedy" else 1
+        return Response(200, [], bytes(size))
+
+    served = serve(greedy)
+    client = served.connect()
+    reply = client.ask(request("/greedy"))
+    assert (reply.status, reply.closes) == (503, True)
+    assert reply.content == b"out of memory; try again\n"
+    assert client.read_to_end() == b""
+    assert served.ask(request("/")).status == 200
+    assert served.forgive() == "a request is refused: out of memory\n"
+
+
+def test_a_connection_that_there_is_no_memory_for_is_broken_off(serve: Serve) -> None:
+    class Vast(bytes):
+        """More than any answer can be put into."""
+
+        def __radd__(self, other: bytes) -> bytes:
+            return bytes(1 << 62)
+
+    async def vast(request: Request) -> Response:
+        return Response(200, [], Vast() if request.path == "/vast" else b"")
+
+    served = serve(vast)
+    assert served.connect().ask(request("/")).status == 200
+    client = served.connect()
+    client.send(request("/vast"))
+    assert client.read_to_end() == b""
+    assert served.ask(request("/")).status == 200
+    assert served.forgive() == "a connection is broken off: out of memory\n"

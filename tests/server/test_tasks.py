@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from math import inf
 
 import pytest
 
 from httpd.server.loop import Loop
-from httpd.traps import in_pool, pause, readable, start, together
+from httpd.traps import DeadlineExpired, in_pool, pause, readable, start, together
 from tests.daemons import PATIENCE
 from tests.server.conftest import Pair, turn_until
 
@@ -103,6 +104,45 @@ def test_a_task_that_fails_is_logged_and_ends_alone(
     assert "RuntimeError: a fault of ours" in logged[0]
     far.send(b"x")
     turn_until(loop, lambda: survived)
+
+
+def test_with_a_vital_task_the_loop_fails(loop: Loop, pair: Pair, logged: list[str]) -> None:
+    near, far = pair
+
+    async def vital() -> None:
+        await readable(near.fileno())
+        raise RuntimeError("a fault of ours")
+
+    loop.spawn(vital(), vital=True)
+    far.send(b"x")
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        loop.turn()
+    assert "RuntimeError: a fault of ours" in logged[0]
+
+
+def test_a_dropped_task_is_never_resumed(loop: Loop, pair: Pair) -> None:
+    near, far = pair
+    resumed: list[str] = []
+
+    async def wait(name: str, deadline: float) -> None:
+        try:
+            await readable(near.fileno(), deadline)
+        except DeadlineExpired:
+            resumed.append(name)
+        resumed.append(name)
+
+    loop.drop(loop.spawn(wait("waits for ever", inf)))
+    loop.drop(loop.spawn(wait("waits for long", loop.now + 0.01)))
+    far.send(b"x")
+    done: list[bool] = []
+
+    async def later() -> None:
+        await pause(loop.now + 0.3)
+        done.append(True)
+
+    loop.spawn(later())
+    turn_until(loop, lambda: done)
+    assert resumed == []
 
 
 def test_a_task_can_spawn_another_that_runs_first(loop: Loop) -> None:
