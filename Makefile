@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 
 .PHONY: help start stop restart status test test-long crash-test lint types check clean
 .PHONY: help start stop restart status test test-long fuzz lint types check clean
+.PHONY: help start stop restart status test test-long hostility-test hostility-long lint types check clean
 
 help:
 	@echo "make start      set up, start the daemon on port 9000 and say how to talk to it"
@@ -16,6 +17,7 @@ help:
 	@echo "make test-long  the tests that move gigabytes or take minutes"
 	@echo "make crash-test kills, power cuts and faults, as root: a quarter of an hour at most"
 	@echo "make fuzz       search for bytes that the parser fails at, for SECONDS (60)"
+	@echo "make hostility-test, hostility-long  attacks and crowds, shortened or for half an hour"
 	@echo "make clean      remove what the commands above have made, but no stored file"
 
 start: $(READY)
@@ -26,6 +28,7 @@ stop restart status: $(READY)
 
 test: $(READY)
 	$(RUN) -m pytest -m "not big and not long and not crash" $(ARGS)
+	$(RUN) -m pytest -m "not big and not long and not hostility" $(ARGS)
 
 test-long: $(READY)
 	$(RUN) -m pytest -m "big or long" $(ARGS)
@@ -45,6 +48,11 @@ fuzz: $(READY)
 	$(RUN) tests/fuzz/protocol.py build/fuzz/inputs tests/requests/valid tests/requests/invalid \
 	  -max_total_time=$(SECONDS) -max_len=1500 -timeout=10 -rss_limit_mb=1024 \
 	  -dict=tests/fuzz/http.dict -artifact_prefix=build/fuzz/
+hostility-test: $(READY)
+	$(RUN) -m pytest -m hostility $(ARGS)
+
+hostility-long: $(READY)
+	$(RUN) -m pytest -m hostility --in-full $(ARGS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from socket import socket
 
 import pytest
@@ -131,3 +131,17 @@ def test_more_connections_than_all_workers_take_wait_for_each_other(daemon: Daem
             client.sendall(head("GET /healthz", "Connection: close"))
         for client in clients:
             assert raw.answer_in(raw.receive_all(client)).status == 200
+
+
+def test_one_client_cannot_take_everything(daemon: Daemon) -> None:
+    daemon.start("--max-connections=60", "--max-connections-per-client=20", "--head-timeout=1000")
+    with ExitStack() as stack:
+        for _ in range(300):
+            hostile = stack.enter_context(socket())
+            hostile.settimeout(20)
+            hostile.bind(("127.0.0.2", 0))
+            hostile.connect(("127.0.0.1", daemon.port))
+            with suppress(ConnectionError):
+                hostile.sendall(b"GET / HTTP/1.1\r\nA: ")  # and never any more
+        assert raw.ask(daemon.connect(), post(b"served")).status == 200
+        assert raw.ask(daemon.connect(), head("GET /healthz")).status == 200

@@ -100,9 +100,7 @@ class Visitor:
         return count
 
     def speak_for(self, forwarding: Forwarding) -> None:
-        """Let a proxy tell whom its present request is from; nobody else is believed."""
-        if not self.proxied:
-            return
+        """Let a proxy tell whom its present request is from. Nobody else is to be believed."""
         self.finish()
         if forwarding == (None, None):
             return  # it asks for itself, as a probe of its own does
@@ -118,10 +116,9 @@ class Visitor:
             raise Refusal(429, reason, [("Retry-After", "1")], close=not self.proxied)
 
     def finish(self) -> None:
-        """Take back what the proxy has told: its request is answered."""
-        if self.proxied:
-            self.depart()
-            self.name, self.admitted = self._peer, True
+        """Take back what a proxy has told: its request is answered."""
+        self.depart()
+        self.name, self.admitted = self._peer, True
 
     def depart(self) -> None:
         """Stop counting: the connection has ended."""

@@ -40,8 +40,9 @@ class Connection:
     """Serves the requests of one client, one after the other (pipelined ones too)."""
 
     __slots__ = (
-        "_access", "_buffer", "_clock", "_closed", "_handle", "_idle", "_leaving", "_limits",
-        "_loop", "_recall", "_served", "_settings", "_transport", "_visitor", "draining", "task",
+        "_access", "_buffer", "_clock", "_closed", "_handle", "_idle", "_last", "_leaving",
+        "_limits", "_loop", "_proxied", "_recall", "_served", "_settings", "_transport", "_visitor",
+        "draining", "task",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,7 @@ class Connection:
         """Take a transport, who is at its other end, and whom to tell of the connection's end."""
         self._transport = transport
         self._visitor = visitor
+        self._proxied = visitor.proxied
         self._handle = handle
         self._settings = settings
         self._limits = limits
@@ -70,9 +72,11 @@ class Connection:
         self._closed = closed
         self._buffer = bytearray()  # received and not yet consumed
         self._served = 0  # requests so far
+        self._last = settings.max_requests - 1  # how many there are before the last one; -1: any
         self._idle = False  # waits for the first byte of a request
         self._leaving = False  # waits for no request any more
-        self.draining = False  # announces with the next response that it is the last
+        # Announces with the next response that it is the last.
+        self.draining = not visitor.admitted
         self.task: Task | None = None
 
     async def serve(self) -> None:
@@ -80,7 +84,8 @@ class Connection:
         try:
             while await self._serve_one():
                 self._served += 1
-                self._visitor.finish()
+                if self._proxied:
+                    self._visitor.finish()
         except (Disconnected, DeadlineExpired):
             pass  # there is nobody left to tell
         except MemoryError:
@@ -114,18 +119,20 @@ class Connection:
         if not self._buffer and not await self._await_request():
             return False
         begun = self._loop.now
-        if not self._visitor.admitted or self._served + 1 == self._settings.max_requests:
+        if self._served == self._last:
             self.draining = True
         question = bytes(self._buffer)
         answer = self._recall.find(question, begun)
         if answer is not None and not self.draining:
-            self._visitor.speak_for(answer.forwarding)
+            if self._proxied:
+                self._visitor.speak_for(answer.forwarding)
             if self._visitor.admitted:
                 return await self._repeat(answer, begun)
         head = body = None
         try:
             head = await self._receive_head(begun + self._settings.head_timeout)
-            self._visitor.speak_for(forwarding_of(head.fields))
+            if self._proxied:
+                self._visitor.speak_for(forwarding_of(head.fields))
             framing = framing_of(head)
             body = self._body(framing)
             self._visitor.check()
