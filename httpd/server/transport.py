@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable
 from fcntl import ioctl
-from socket import MSG_MORE, SHUT_WR, socket
+from socket import AF_UNIX, IPPROTO_TCP, MSG_MORE, SHUT_WR, TCP_NOTSENT_LOWAT, socket
 from struct import Struct
 from termios import TIOCOUTQ
 from typing import TYPE_CHECKING
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 PIECE = 256 * 1024
 # What one sendfile may take of a turn, so that a fast reader of a big file holds up nobody.
 SENDFILE_TURN = 1024 * 1024
+# What the kernel may hold for a client beyond what is on its way (tcp(7), TCP_NOTSENT_LOWAT). With
+# its usual megabytes, some hundred clients that read nothing would use up the TCP memory of the
+# machine. One that has taken so much in one go is a reader, and gets the rest without that bound,
+# which would cost a large download half as much CPU again.
+UNPROVEN_UNSENT = 256 * 1024
+PROVEN_BYTES = 8 * 1024 * 1024
+UNBOUNDED = 0x7FFFFFFF
 # After a refusal the client may still be sending: what it sends is dropped within these bounds, so
 # that it reads the answer and not the reset that closing with unread data causes (RFC 9112 9.6).
 LINGER_BYTES = 64 * 1024 * 1024
@@ -94,8 +101,12 @@ class Transport:
         length, and anything else would pass for a whole file.
         """
         offset, end = span.offset, span.offset + span.length
+        proof = offset + PROVEN_BYTES
         while offset < end:
             offset += self._sendfile_some(span, offset, min(end - offset, SENDFILE_TURN))
+            if offset >= proof:
+                proof = end + 1  # once is enough
+                self._lift_bound()
             if offset < end:
                 await self._writable(pace)
 
@@ -144,6 +155,10 @@ class Transport:
             raise Disconnected
         self.accepted += sent
         return sent
+
+    def _lift_bound(self) -> None:
+        if self._socket.family != AF_UNIX:
+            self._socket.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNBOUNDED)
 
     async def _writable(self, pace: Pace) -> None:
         """Wait until the kernel takes more; raise Disconnected at a client that stops reading.

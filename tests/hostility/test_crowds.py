@@ -98,7 +98,7 @@ def test_churn(warm: Daemon, *, in_full: bool, figure: Figure) -> None:
 
 @pytest.mark.hostility
 def test_readers_that_stop_for_ever(daemon: Daemon, *, in_full: bool, figure: Figure) -> None:
-    count = 2_000 if in_full else 200
+    count = 1_000 if in_full else 200
     allow_descriptors(4 * count)
     daemon.start("--send-timeout=3")
     with Service(daemon) as service:

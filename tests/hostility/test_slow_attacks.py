@@ -33,7 +33,7 @@ class Scale(NamedTuple):
 
 
 SHORT = Scale(300, 150, 5)
-FULL = Scale(4000, 400, 60)
+FULL = Scale(1000, 200, 60)
 PROBE_SECONDS = 3  # without an answer to its probe, slowhttptest calls the service down
 
 ATTACKS = {

@@ -12,6 +12,7 @@ import pytest
 
 from httpd.exchange import Request, Response, Span
 from httpd.server.connection import Handler
+from httpd.server.transport import UNPROVEN_UNSENT
 from tests.daemons import until
 from tests.served import Client, Served, listen_tcp, listen_unix, request
 from tests.server.conftest import Serve
@@ -149,6 +150,32 @@ def test_a_reader_that_stops_is_given_up(
     client.read_lead()
     until_given_up(served, client)
     assert download.released == 1
+
+
+def held_for(served: Served) -> int:
+    """Return the bytes that the kernel holds for the one client, when it takes no more."""
+    (connection,) = served.server.connections
+    sizes: list[int] = []
+
+    def settled() -> bool:
+        time.sleep(0.02)
+        sizes.append(served.call(connection._transport._unsent))
+        return len(sizes) > 5 and sizes[-1] == sizes[-5] > 0
+
+    until(settled)
+    return sizes[-1]
+
+
+@pytest.mark.parametrize(("read", "bounded"), [(0, True), (10_000_000, False)])
+def test_the_kernel_holds_little_for_a_reader_that_has_proved_nothing(
+    serve: Serve, download: Download, read: int, *, bounded: bool
+) -> None:
+    served = serve(download)
+    client = served.connect(receive_buffer=4096)
+    client.send(request("/20000000"))
+    client.read_lead()
+    client.read(read)
+    assert (held_for(served) < 2 * UNPROVEN_UNSENT) is bounded
 
 
 @BOTH
