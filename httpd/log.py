@@ -10,10 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 LIFE = "filestored.log"
 ACCESS = "access.log"
@@ -24,8 +28,12 @@ FILE_MODE = 0o640  # addresses and names of clients are nobody else's business
 FOLDER_MODE = 0o750
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
-# Time with its zone, level, process, message; loguru adds the traceback where there is one.
-FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS ZZ} {level: <8} {process.id: >7} {message}"
+# Time with its zone, level, process, request if any, message; loguru adds the traceback where there
+# is one.
+FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS ZZ} {level: <8} {process.id: >7} {extra[request]}{message}"
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the request that is worked on, for every line that is logged meanwhile."""
 
 
 class Output(Protocol):
@@ -120,7 +128,7 @@ class LogFile:
         """Say on stderr that lines are lost, once until a write succeeds again."""
         self._lost += 1
         if self._lost == 1:
-            StandardError().write(f"filestored: {self._path} cannot be written: {reason}\n")
+            StandardStream(2).write(f"filestored: {self._path} cannot be written: {reason}\n")
 
     def _close(self) -> None:
         self._reopen = False
@@ -129,34 +137,40 @@ class LogFile:
             self._descriptor = -1
 
 
-class StandardError:
-    """Stands in for the files where the daemon runs in the foreground."""
+class StandardStream:
+    """Stands in for a file where the daemon runs in the foreground."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Take the descriptor: 1 or 2."""
+        self._descriptor = descriptor
 
     def write(self, text: str) -> None:
-        """Write to whatever file descriptor 2 is."""
+        """Write to whatever the descriptor is."""
         with suppress(OSError):  # the reader of a pipe may have gone
-            os.write(2, text.encode(errors="backslashreplace"))
+            os.write(self._descriptor, text.encode(errors="backslashreplace"))
 
     def reopen(self) -> None:
         """Do nothing: it has no name to be opened by."""
 
 
-_life: Output = StandardError()
-_access: Output = StandardError()
+_life: Output = StandardStream(2)
+_access: Output = StandardStream(1)
 _access_wanted = False
 
 
 def open_sinks(folder: Path | None, level: str, access: Path | None = None) -> None:
-    """Log to files in `folder`, or to stderr if None, from `level` on; in this process only.
+    """Log to files in `folder` from `level` on; in this process only.
 
-    `access`: another folder for the log of requests.
+    Without a folder requests go to stdout, and all else to stderr. `access`: another folder for the
+    log of requests.
     """
     global _life, _access, _access_wanted
-    _life = LogFile(folder / LIFE) if folder else StandardError()
+    _life = LogFile(folder / LIFE) if folder else StandardStream(2)
     requests = access or folder
-    _access = LogFile(requests / ACCESS) if requests else StandardError()
+    _access = LogFile(requests / ACCESS) if requests else StandardStream(1)
     _access_wanted = logger.level(level).no <= logger.level("INFO").no
     logger.remove()
+    logger.configure(patcher=_name_request)
     # diagnose would print the values of variables, and with them whatever a client has sent.
     logger.add(_life.write, format=FORMAT, level=level, backtrace=False, diagnose=False)
 
@@ -166,6 +180,11 @@ def check_folder(folder: Path) -> None:
     folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
     for name in (LIFE, ACCESS):
         os.close(os.open(folder / name, APPEND, FILE_MODE))
+
+
+def _name_request(record: Record) -> None:
+    current = request_id.get()
+    record["extra"]["request"] = f"[{current}] " if current else ""
 
 
 def reopen() -> None:

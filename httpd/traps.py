@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from math import inf
 from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT
 from types import coroutine
@@ -34,7 +35,9 @@ class Job(Generic[T]):
     A job may be awaited once, by one coroutine, and may finish before that.
     """
 
-    __slots__ = ("args", "done", "error", "function", "result", "shared", "started", "waiter")
+    __slots__ = (
+        "args", "context", "done", "error", "function", "result", "shared", "started", "waiter",
+    )  # fmt: skip
 
     def __init__(
         self, function: Callable[..., Any], args: tuple[Any, ...], *, shared: bool = False
@@ -46,6 +49,7 @@ class Job(Generic[T]):
         self.function = function
         self.args = args
         self.shared = shared
+        self.context = copy_context()  # what is logged in the pool names the request as well
         self.started = False
         self.done = False
         self.result: T | None = None
@@ -55,7 +59,7 @@ class Job(Generic[T]):
     def run(self) -> None:
         """Make the call, in a thread of the pool; keep its result or its error."""
         try:
-            self.finish(self.function(*self.args))
+            self.finish(self.context.run(self.function, *self.args))
         except BaseException as error:
             self.finish(error)
 

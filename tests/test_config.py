@@ -33,6 +33,7 @@ OPTIONS = {
     "pidfile": (HOME / "filestored.pid", "/run/f.pid", Path("/run/f.pid")),
     "log_dir": (HOME / "log", "/var/log/f", Path("/var/log/f")),
     "log": ("DEBUG", "warning", "WARNING"),
+    "access_log": ("combined", "JSON", "json"),
     "drain_timeout": (30.0, "0", 0.0),
     "stall_timeout": (30.0, "0", 0.0),
     "buffer": (4096, "64K", 65536),

@@ -21,6 +21,7 @@ FLOORS = {
     "catalog": 2,
     "config": 1,
     "log": 1,
+    "metrics": 1,
     "exchange": 1,
     "traps": 1,
 }
@@ -28,7 +29,7 @@ FLOORS = {
 RESERVED = {
     "socket": {"process", "server"},
     "select": {"process", "server", "traps"},
-    "threading": {"catalog", "server", "storage"},
+    "threading": {"catalog", "metrics", "server", "storage"},
     "signal": {"process"},
     "subprocess": set(),
     "sqlite3": set(),

@@ -247,14 +247,28 @@ def test_access_lines_go_to_their_own_file_until_it_is_moved(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("_sinks_are_closed")
-def test_foreground_logs_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+def test_foreground_logs_requests_to_stdout_and_the_rest_to_stderr(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     log.open_sinks(None, "INFO")
     logger.info("hello")
     log.access("GET 1\n")
     log.reopen()
-    hello, get = capfd.readouterr().err.splitlines()
-    assert hello.endswith("hello")
-    assert get == "GET 1"
+    out, err = capfd.readouterr()
+    assert err.endswith(" hello\n")
+    assert out == "GET 1\n"
+
+
+@pytest.mark.usefixtures("_sinks_are_closed")
+def test_lines_name_the_request_that_is_worked_on(capfd: pytest.CaptureFixture[str]) -> None:
+    log.open_sinks(None, "INFO")
+    token = log.request_id.set("abc-1")
+    logger.info("within")
+    log.request_id.reset(token)
+    logger.info("after")
+    within, after = capfd.readouterr().err.splitlines()
+    assert within.endswith(f" {os.getpid()} [abc-1] within")
+    assert after.endswith(f" {os.getpid()} after")
 
 
 def test_reader_of_stderr_that_has_gone_harms_nobody() -> None:
@@ -263,7 +277,7 @@ def test_reader_of_stderr_that_has_gone_harms_nobody() -> None:
     os.close(reader)
     try:
         os.dup2(writer, 2)
-        log.StandardError().write("nobody hears this\n")
+        log.StandardStream(2).write("nobody hears this\n")
     finally:
         os.dup2(saved, 2)
         os.close(saved)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from httpd import metrics
 from httpd.app.download import Shown, download
 from httpd.app.expected import Expected, expected_of
 from httpd.app.intake import Incoming, Upload, raw_file, refuse_unsupported
@@ -106,6 +107,8 @@ class ByHash:
 
 def _receipt(request: Request, files: list[tuple[Stored, str | None]]) -> Response:
     """Answer an upload: one digest a line, or the same with more to it as JSON."""
+    for stored, _ in files:
+        metrics.upload("hash", stored.size, created=stored.created)
     fields = []
     if len(files) == 1:
         (((digest, _, _), name),) = files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from httpd import metrics
 from httpd.app.download import Shown, download
 from httpd.app.expected import Expected, expected_of
 from httpd.app.intake import Incoming, Upload, raw_file, refuse_unsupported
@@ -129,6 +130,8 @@ def _limit(request: Request) -> int:
 
 def _receipt(request: Request, named: list[Named]) -> Response:
     """Answer an upload: one id a line, or the same with more to it as JSON."""
+    for each in named:
+        metrics.upload("id", each.file.size, created=each.created)
     fields = []
     if len(named) == 1:
         fields = [("Location", f"{PREFIX}{named[0].file.id}/")]

@@ -21,13 +21,17 @@ def wants_json(request: Request) -> bool:
 
 def text(content: str, fields: Iterable[tuple[str, str]] = ()) -> Response:
     """Return a 200 with that text and nothing more, not even a newline."""
-    return Response(200, [("Content-Type", TEXT), *fields], content.encode())
+    return answer(content.encode(), TEXT, fields)
 
 
 def document(value: Any, fields: Iterable[tuple[str, str]] = ()) -> Response:
     """Return a 200 with `value` as JSON."""
-    content = json.dumps(value, ensure_ascii=False).encode() + b"\n"
-    return Response(200, [("Content-Type", JSON), *fields], content)
+    return answer(json.dumps(value, ensure_ascii=False).encode() + b"\n", JSON, fields)
+
+
+def answer(content: bytes, kind: str, fields: Iterable[tuple[str, str]] = ()) -> Response:
+    """Return a 200 with content of that media type."""
+    return Response(200, [("Content-Type", kind), *fields], content)
 
 
 def timestamp(moment: datetime) -> str:

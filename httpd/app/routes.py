@@ -24,9 +24,17 @@ class Application:
     """Answers requests: a coroutine function from Request to Response."""
 
     def __init__(
-        self, storage: Storage, catalog: Catalog, algorithm: str, draining: Callable[[], bool]
+        self,
+        storage: Storage,
+        catalog: Catalog,
+        algorithm: str,
+        draining: Callable[[], bool],
+        metrics: Handler,
     ) -> None:
-        """Take the storage, its algorithm, the catalog, and what tells that the worker leaves."""
+        """Take the storage, its algorithm, the catalog, and what tells that the worker leaves.
+
+        `metrics` answers for the daemon's numbers.
+        """
         references = References(storage, catalog)
         by_hash = ByHash(storage, references, algorithm)
         by_id = ById(storage, catalog, references, algorithm)
@@ -38,6 +46,7 @@ class Application:
             "/files/": files,
             "/healthz": {"GET": health.alive},
             "/readyz": {"GET": health.ready},
+            "/metrics": {"GET": metrics},
         }
         # What is behind a fixed part: a name that a POST gives its file, or the id of one.
         self._segments: dict[str, Resource] = {

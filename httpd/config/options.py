@@ -26,6 +26,7 @@ COMMANDS = {
 # What --hash offers for new content; the storage knows how to make and how to read each of them.
 HASHES = ("md5", "sha1", "sha256", "sha512", "blake2b")
 DURABILITIES = ("full", "none")
+ACCESS_LOGS = ("combined", "json", "none")
 # loguru's levels, from everything to next to nothing.
 LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 
@@ -88,6 +89,8 @@ class Settings:
     log_dir: Annotated[Path, Option("processes", path, "log", "folder of the log files")]
     log: Annotated[str, Option("processes", word(*LEVELS), "DEBUG",
         f"least level that is logged: {', '.join(LEVELS)}")]
+    access_log: Annotated[str, Option("processes", word(*ACCESS_LOGS), "combined",
+        "format of the lines about requests: `combined`, or `json`, an object a line; `none`")]
     drain_timeout: Annotated[float, Option("processes", seconds(0), "30",
         "time that requests under way are given when the daemon stops")]
     stall_timeout: Annotated[float, Option("processes", seconds(0), "30",

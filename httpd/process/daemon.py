@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 from daemon import DaemonContext
 from loguru import logger
 
-from httpd import log
+from httpd import log, metrics
 from httpd.config import VERSION, Settings, inheritance
 from httpd.process.claim import Claim, take
 from httpd.process.crew import START_SECONDS, RunWorker
@@ -289,6 +289,7 @@ def _open(claim: Claim, parts: Parts, logs: Path | None) -> Storage:
         storage.check_writable()
         storage.sweep()
     logger.info("filestored {} starts on {}, store {}", VERSION, url(settings), settings.store)
+    metrics.open_board()
     if is_open_to_all(settings):
         logger.warning(OPEN_TO_ALL)
     return storage

@@ -13,7 +13,7 @@ from math import inf
 
 from loguru import logger
 
-from httpd import log
+from httpd import log, metrics
 from httpd.process.claim import Claim
 from httpd.process.crew import (
     QUIT_SECONDS,
@@ -362,6 +362,7 @@ class Master:
         if worker.role is Role.CANDIDATE:
             self._abandon(worker.reason or f"{how} before it was ready")
         elif worker.role is Role.CREW:
+            metrics.add(metrics.WORKER_RESTARTS)
             lived = time.monotonic() - worker.born
             self._hiring.note(settled=worker.ready and lived >= SETTLED_SECONDS)
 

@@ -27,7 +27,7 @@ from httpd.process.daemon import UMASK
 from httpd.process.identity import find_identity
 from httpd.process.worker import catalog_url, open_catalog, open_storage, prepare
 from httpd.storage.contract import Staged
-from httpd.storage.note import Note
+from httpd.storage.note import VERIFIED, Note
 from httpd.upkeep.copying import Copying
 from httpd.upkeep.doors import Doors, Naming
 from httpd.upkeep.import_by_hash import ImportByHash
@@ -94,6 +94,7 @@ def _verify(settings: Settings, task: Task, report: Report) -> None:
             references = References(storage, catalog)
             NameCheck(storage, catalog, references, report, repair=task.repair).run()
     check.finish()
+    Note(settings.store, VERIFIED).write(report.as_note())
 
 
 def _import(settings: Settings, task: Task, report: Report) -> None:

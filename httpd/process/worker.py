@@ -14,17 +14,20 @@ from socket import socketpair
 
 from loguru import logger
 
-from httpd import log
+from httpd import log, metrics
+from httpd.app.metrics import Metrics
 from httpd.app.routes import Application
 from httpd.catalog.catalog import Catalog
-from httpd.config import BadOption, Settings
+from httpd.config import VERSION, BadOption, Settings
 from httpd.process.crew import Post, RunWorker
 from httpd.process.heartbeats import EVERY_SECONDS
 from httpd.server.listener import Server
 from httpd.server.loop import Loop
 from httpd.server.tally import Tally
 from httpd.storage.local import LocalStorage
+from httpd.storage.note import VERIFIED, Note
 from httpd.traps import pause, readable
+from httpd.upkeep.census import keep_counting
 
 # Where another daemon will serve what waits on the listeners, a restart need lose no request: so
 # long may a connection go on to its next response, which tells its client to open another one.
@@ -42,9 +45,13 @@ class Worker:
         # Not so in a reload: the daemon goes on, and a probe may ask the worker that leaves.
         self._stopping = False
         self._loop = Loop(settings.threads)
+        metrics.join(serving=True)
         self._storage = storage = open_storage(settings)
         catalog = open_catalog(settings)
-        application = Application(storage, catalog, settings.hash, lambda: self._stopping)
+        numbers = Metrics(storage, Note(settings.store, VERIFIED).read, VERSION)
+        application = Application(
+            storage, catalog, settings.hash, lambda: self._stopping, numbers.get
+        )
         self._server = Server(post.listeners, application, settings, self._loop, tally)
         # Every signal that a worker obeys, and what it does on it.
         self._actions: dict[int, Callable[[], None]] = {
@@ -61,9 +68,11 @@ class Worker:
         self._loop.spawn(self._follow_master(self._post.master_fd), vital=True)
         self._loop.spawn(self._beat(), vital=True)
         self._server.start()
+        self._loop.spawn(keep_counting(self._storage))
         os.write(self._post.ready_fd, b".")
         os.close(self._post.ready_fd)
         self._loop.run()
+        self._server.account()
         self._storage.close()
 
     async def _beat(self) -> None:

@@ -61,18 +61,23 @@ def _checked(name: str) -> str:
     return name
 
 
-def problem(status: int, reason: str, accept: str | None) -> tuple[str, bytes]:
+def problem(
+    status: int, reason: str, accept: str | None, request_id: str = ""
+) -> tuple[str, bytes]:
     """Return the content type and content that tell a person or a program what went wrong.
 
-    One line of text, or a problem object (RFC 9457) where `accept`, the Accept field, prefers JSON.
-    What may come from the client in `reason` is escaped: it stays one line, and a terminal that
-    shows it is not driven by it.
+    One line of text, or a problem object (RFC 9457) where `accept`, the Accept field, prefers JSON;
+    `request_id` is what the log knows the request by, for the object's member of that name. What
+    may come from the client in `reason` is escaped: it stays one line, and a terminal that shows it
+    is not driven by it.
     """
     reason = UNSAFE_IN_TEXT.sub(_escape, reason)
     if prefers(accept, _PROBLEM_OFFERS) == "text/plain":
         return PLAIN, f"{reason}\n".encode()
     # With "about:blank" the title is the status code's own phrase (RFC 9457 4.2.1).
     members = {"type": "about:blank", "title": REASONS[status], "status": status, "detail": reason}
+    if request_id:
+        members["request_id"] = request_id
     return PROBLEM, json.dumps(members).encode() + b"\n"
 
 

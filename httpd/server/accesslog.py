@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from httpd import log
@@ -10,29 +11,49 @@ if TYPE_CHECKING:
     from httpd.protocol.head import Head
     from httpd.server.clock import Clock
 
+# What the log says of a client that has left before its answer, as nginx's does; never sent.
+GONE = 499
 # What may not stand in a quoted part of a line: a client could forge lines and fields with it, or
 # drive the terminal that shows them.
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100), 0x22, 0x5C)}
 
 
 class AccessLog:
-    """Collects lines in the combined format, with the seconds a request took at the end."""
+    """Collects lines in one of the formats of --access-log.
 
-    def __init__(self, clock: Clock) -> None:
-        """Take the clock that stamps the lines."""
+    `combined` has the seconds that a request took and its id at the end; `json` is an object a
+    line.
+    """
+
+    def __init__(self, clock: Clock, style: str = "combined") -> None:
+        """Take the clock that stamps the lines, and the format, or `none`."""
         self._clock = clock
         self._lines: list[str] = []
-        self._wanted = log.access_wanted()
+        self._wanted = log.access_wanted() and style != "none"
+        self._as_json = style == "json"
 
-    def note(self, peer: str, head: Head | None, status: int, size: int, seconds: float) -> None:
-        """Add a line; `head` is None where none could be read, `size` in bytes without the head."""
-        if self._wanted:
-            self.add(peer, describe(head, status, size), seconds)
+    def describe(self, head: Head | None, status: int, size: int) -> str:
+        """Return what a line says of a request and its answer, the same whoever asks and when.
 
-    def add(self, peer: str, described: str, seconds: float) -> None:
+        `head` is None where none could be read, `size` in bytes without the response's head.
+        """
+        if not self._wanted:
+            return ""
+        return _as_json(head, status, size) if self._as_json else _combined(head, status, size)
+
+    def add(self, peer: str, described: str, seconds: float, request_id: str) -> None:
         """Add a line for what `describe` has described."""
-        if self._wanted:
-            self._lines.append(f"{peer} - - [{self._clock.stamp}] {described} {seconds:.6f}\n")
+        if not self._wanted:
+            return
+        if self._as_json:
+            self._lines.append(
+                f'{{"time": "{self._clock.iso}", "peer": "{peer}", {described}, '
+                f'"seconds": {seconds:.6f}, "request_id": "{request_id}"}}\n'
+            )
+        else:
+            self._lines.append(
+                f"{peer} - - [{self._clock.stamp}] {described} {seconds:.6f} {request_id}\n"
+            )
 
     def flush(self) -> None:
         """Write what has been noted; a line a call would cost more than a small request does."""
@@ -41,12 +62,29 @@ class AccessLog:
             self._lines.clear()
 
 
-def describe(head: Head | None, status: int, size: int) -> str:
-    """Return what a line says of a request and its answer, the same whoever asks and when."""
+def _combined(head: Head | None, status: int, size: int) -> str:
     if head is None:
         return f'"-" {status} {size} "-" "-"'
-    major, minor = head.version
-    request = f"{head.method} {head.target} HTTP/{major}.{minor}".translate(_ESCAPES)
+    request = f"{head.method} {head.target} {_version(head)}".translate(_ESCAPES)
     referer = (head.fields.get("referer") or "-").translate(_ESCAPES)
     agent = (head.fields.get("user-agent") or "-").translate(_ESCAPES)
     return f'"{request}" {status} {size} "{referer}" "{agent}"'
+
+
+def _as_json(head: Head | None, status: int, size: int) -> str:
+    """Return the members in the middle of a line's object, null where nothing was read."""
+    known = {
+        "method": head and head.method,
+        "target": head and head.target,
+        "protocol": head and _version(head),
+        "status": status,
+        "bytes": size,
+        "referer": head and head.fields.get("referer"),
+        "agent": head and head.fields.get("user-agent"),
+    }
+    return json.dumps(known)[1:-1]
+
+
+def _version(head: Head) -> str:
+    major, minor = head.version
+    return f"HTTP/{major}.{minor}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from time import localtime, strftime, time
 
 from httpd.protocol.render import http_date
@@ -10,12 +11,12 @@ from httpd.protocol.render import http_date
 class Clock:
     """Rendering a date costs more than all the rest of a small response's head."""
 
-    __slots__ = ("_date", "_second", "_stamp")
+    __slots__ = ("_date", "_iso", "_second", "_stamp")
 
     def __init__(self) -> None:
         """Start with nothing rendered."""
         self._second = -1
-        self._date = self._stamp = ""
+        self._date = self._stamp = self._iso = ""
 
     @property
     def date(self) -> str:
@@ -29,6 +30,12 @@ class Clock:
         self._tick()
         return self._stamp
 
+    @property
+    def iso(self) -> str:
+        """The present second as RFC 3339 has it, in the local time zone."""
+        self._tick()
+        return self._iso
+
     def _tick(self) -> None:
         # Asked for and not called once a turn of the loop: a turn may begin with an hour of sleep.
         second = int(time())
@@ -36,3 +43,4 @@ class Clock:
             self._second = second
             self._date = http_date(second)
             self._stamp = strftime("%d/%b/%Y:%H:%M:%S %z", localtime(second))
+            self._iso = datetime.fromtimestamp(second).astimezone().isoformat()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from httpd import log, metrics
 from httpd.exchange import Disconnected, Refusal, Request, Response, Span
+from httpd.metrics.counting import DURATIONS
 from httpd.protocol.forwarded import forwarding_of
 from httpd.protocol.framing import framing_of
 from httpd.protocol.head import take_head
 from httpd.protocol.render import CONTINUE, problem, render_head
 from httpd.protocol.target import parse_target
+from httpd.server.accesslog import GONE
 from httpd.server.body import ReceivedBody
 from httpd.server.pace import Pace
+from httpd.server.request_id import FIELD, apart, given_id, without_id
 from httpd.traps import DeadlineExpired
 
 if TYPE_CHECKING:
@@ -32,17 +38,15 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 # An unread body up to this size is read and dropped to keep the connection; a larger one closes it.
 SKIP_BYTES = 64 * 1024
-# What the log says of a client that has left before its answer, as nginx's does; never sent.
-GONE = 499
 
 
 class Connection:
     """Serves the requests of one client, one after the other (pipelined ones too)."""
 
     __slots__ = (
-        "_access", "_buffer", "_clock", "_closed", "_handle", "_idle", "_last", "_leaving",
-        "_limits", "_loop", "_proxied", "_recall", "_served", "_settings", "_transport", "_visitor",
-        "draining", "task",
+        "_access", "_buffer", "_clock", "_closed", "_handle", "_id", "_idle", "_ids", "_last",
+        "_leaving", "_limits", "_loop", "_proxied", "_recall", "_sending", "_served", "_settings",
+        "_traffic", "_transport", "_visitor", "draining", "task",
     )  # fmt: skip
 
     def __init__(
@@ -56,9 +60,13 @@ class Connection:
         clock: Clock,
         access: AccessLog,
         recall: Recall,
+        ids: str,
         closed: Callable[[Connection], None],
     ) -> None:
-        """Take a transport, who is at its other end, and whom to tell of the connection's end."""
+        """Take a transport, who is at its other end, and whom to tell of the connection's end.
+
+        `ids` begins the ids of its requests.
+        """
         self._transport = transport
         self._visitor = visitor
         self._proxied = visitor.proxied
@@ -69,15 +77,26 @@ class Connection:
         self._clock = clock
         self._access = access
         self._recall = recall
+        self._ids = ids
+        self._traffic = transport.traffic
         self._closed = closed
         self._buffer = bytearray()  # received and not yet consumed
+        self._id = ""  # of the present request
         self._served = 0  # requests so far
         self._last = settings.max_requests - 1  # how many there are before the last one; -1: any
         self._idle = False  # waits for the first byte of a request
+        self._sending = False  # an answer is on its way
         self._leaving = False  # waits for no request any more
         # Announces with the next response that it is the last.
         self.draining = not visitor.admitted
         self.task: Task | None = None
+
+    @property
+    def state(self) -> str:
+        """What happens now, one of metrics' STATES; to receive includes to work on it."""
+        if self._idle:
+            return "idle"
+        return "sending" if self._sending else "receiving"
 
     async def serve(self) -> None:
         """Serve requests until either side has had enough."""
@@ -122,15 +141,25 @@ class Connection:
         if self._served == self._last:
             self.draining = True
         question = bytes(self._buffer)
+        self._id = f"{self._ids}{self._served}"
         answer = self._recall.find(question, begun)
+        if answer is None and (asked := without_id(question)) is not None:
+            answer, self._id = self._recall.find(asked.question, begun), asked.request_id
         if answer is not None and not self.draining:
             if self._proxied:
                 self._visitor.speak_for(answer.forwarding)
             if self._visitor.admitted:
                 return await self._repeat(answer, begun)
+        return await apart(self._answer(question, begun))
+
+    async def _answer(self, question: bytes, begun: float) -> bool:
+        """Receive a request and answer it; tell whether another may follow."""
+        log.request_id.set(self._id)
         head = body = None
         try:
             head = await self._receive_head(begun + self._settings.head_timeout)
+            self._id = given_id(head.fields) or self._id
+            log.request_id.set(self._id)
             if self._proxied:
                 self._visitor.speak_for(forwarding_of(head.fields))
             framing = framing_of(head)
@@ -142,7 +171,7 @@ class Connection:
             response = await self._handle(request)
         except Refusal as refusal:
             self.draining = self.draining or refusal.close
-            response = _refused(refusal, head)
+            response = self._refused(refusal, head)
         except Disconnected:
             if head is not None:
                 self._note(head, GONE, 0, begun)
@@ -150,10 +179,10 @@ class Connection:
         except MemoryError:
             logger.error("a request is refused: out of memory")
             self.draining = True  # what this connection holds is needed more elsewhere
-            response = _refused(Refusal(503, "out of memory; try again"), head)
+            response = self._refused(Refusal(503, "out of memory; try again"), head)
         except Exception:
             logger.exception("a request failed by an unexpected error")
-            response = _refused(Refusal(500, "the server met an unexpected error"), head)
+            response = self._refused(Refusal(500, "the server met an unexpected error"), head)
         return await self._finish(response, head, body, begun, question)
 
     # Receiving
@@ -222,9 +251,15 @@ class Connection:
         """Give an answer again: what a small file that is asked for often costs, see Recall."""
         self._buffer.clear()
         try:
-            await self._transport.send(answer.at(self._clock.date), self._sending_pace())
+            data = answer.at(self._clock.date, self._id)
+            self._sending = True
+            await self._transport.send(data, self._sending_pace())
         finally:
-            self._access.add(self._visitor.name, answer.described, self._loop.now - begun)
+            seconds = monotonic() - begun
+            answer.durations[bisect_left(DURATIONS, seconds)] += 1
+            self._traffic.seconds += seconds
+            self._sending = False
+            self._access.add(self._visitor.name, answer.described, seconds, self._id)
         return True
 
     async def _finish(
@@ -244,16 +279,20 @@ class Connection:
             and body.skippable(SKIP_BYTES)
         )
         lead, before = b"", self._transport.accepted
+        self._sending = True
         try:
             lead = self._lead(response, head, keep=keep)
             await self._send(lead, response, head)
         finally:
+            self._sending = False
             size = max(0, self._transport.accepted - before - len(lead))
             self._note(head, response.status, size, begun)
             if response.release is not None:
                 response.release()
         if keep and head is not None and body is not None:
-            self._recall.keep(question, head, lead, response, begun)
+            if response.lasts is not None:
+                described = self._access.describe(head, response.status, response.length)
+                self._recall.keep(question, head.fields, described, lead, response, begun)
             return await body.skip()
         # To close on bytes that nobody has read resets the connection (RFC 9112 section 9.6).
         if body is None or not body.finished or self._buffer or self._take_in():
@@ -261,13 +300,17 @@ class Connection:
         return False
 
     def _note(self, head: Head | None, status: int, size: int, begun: float) -> None:
-        self._access.note(self._visitor.name, head, status, size, self._loop.now - begun)
+        seconds = monotonic() - begun
+        metrics.observe_request(head.method if head else "other", status, seconds)
+        described = self._access.describe(head, status, size)
+        self._access.add(self._visitor.name, described, seconds, self._id)
 
     def _lead(self, response: Response, head: Head | None, *, keep: bool) -> bytes:
         """Render the response's head with the fields that the server answers for."""
+        date = ("Date", self._clock.date)
         # No browser is to take anything from here for another type than it is said to be.
         safe = ("X-Content-Type-Options", "nosniff")
-        fields = [("Date", self._clock.date), ("Server", "filestored"), safe, *response.fields]
+        fields = [date, (FIELD, self._id), ("Server", "filestored"), safe, *response.fields]
         if response.status != 304:  # RFC 9110 section 15.4.5: a 304 tells no other length
             fields.append(("Content-Length", str(response.length)))
         if not keep:
@@ -293,11 +336,10 @@ class Connection:
     def _sending_pace(self) -> Pace:
         return Pace(self._settings.send_timeout, self._settings.min_rate)
 
-
-def _refused(refusal: Refusal, head: Head | None) -> Response:
-    accept = None if head is None else head.fields.get("accept")
-    kind, content = problem(refusal.status, refusal.reason, accept)
-    # A 404 may be stored by caches, for as long as they think fit (RFC 9111 section 4.2.2), and the
-    # file may be there the next moment.
-    fields = [("Content-Type", kind), ("Cache-Control", "no-store"), *refusal.fields]
-    return Response(refusal.status, fields, content)
+    def _refused(self, refusal: Refusal, head: Head | None) -> Response:
+        accept = None if head is None else head.fields.get("accept")
+        kind, content = problem(refusal.status, refusal.reason, accept, self._id)
+        # A 404 may be stored by caches, for as long as they think fit (RFC 9111 section 4.2.2), and
+        # the file may be there the next moment.
+        fields = [("Content-Type", kind), ("Cache-Control", "no-store"), *refusal.fields]
+        return Response(refusal.status, fields, content)

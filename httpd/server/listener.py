@@ -15,8 +15,10 @@ from httpd.server.clients import Clients
 from httpd.server.clock import Clock
 from httpd.server.connection import Connection, Handler
 from httpd.server.recall import Recall
+from httpd.server.request_id import RequestIds
 from httpd.server.room import Room
 from httpd.server.tally import Tally
+from httpd.server.traffic import Traffic
 from httpd.server.transport import UNPROVEN_UNSENT, Transport
 from httpd.traps import acceptable, pause
 
@@ -58,8 +60,7 @@ class Server:
         self._settings = settings
         self._loop = loop
         self._clock = Clock()
-        self._access = AccessLog(self._clock)
-        self._recall = Recall()
+        self._access = AccessLog(self._clock, settings.access_log)
         self._limits = HeadLimits(settings.max_target, settings.max_head, settings.max_fields)
         self._clients = Clients(settings, tally, lambda: loop.now)
         self._room = Room(settings)
@@ -67,10 +68,13 @@ class Server:
         self._full: Task | None = None  # while no more is accepted: what makes room
         self.draining = False
         self.connections: set[Connection] = set()
+        self._traffic = Traffic(loop, self.connections)
+        self._recall = Recall(self._traffic)
+        self._ids = RequestIds()
 
     def start(self) -> None:
         """Begin to accept."""
-        self._loop.after_turn.append(self._access.flush)
+        self._loop.after_turn += [self._access.flush, self._traffic.after_turn]
         self._clients.start()
         for listener in self._listeners:
             if listener.family != AF_UNIX:
@@ -99,6 +103,10 @@ class Server:
         for connection in list(self.connections):
             connection.drain(now=now)
         self._stop_when_empty()
+
+    def account(self) -> None:
+        """Put what was counted where others see it; to be called at the end, too."""
+        self._traffic.tell()
 
     def _admit(self) -> None:
         for listener in self._listeners:
@@ -163,7 +171,7 @@ class Server:
             client.close()
             return
         connection = Connection(
-            Transport(client, self._loop),
+            Transport(client, self._loop, self._traffic),
             visitor,
             self._handle,
             self._settings,
@@ -172,13 +180,17 @@ class Server:
             self._clock,
             self._access,
             self._recall,
+            self._ids.for_connection(),
             self._closed,
         )
         self.connections.add(connection)
+        self._traffic.accepted += 1
+        self._traffic.changed = True
         connection.task = self._loop.spawn(connection.serve())
 
     def _closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        self._traffic.changed = True
         if self._hold_no_more():
             self._admit()
         self._stop_when_empty()

@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from httpd.protocol.forwarded import Forwarding, forwarding_of
-from httpd.server.accesslog import describe
+from httpd.server.request_id import FIELD, has_id, without_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from httpd.exchange import Response
-    from httpd.protocol.head import Head
+    from httpd.exchange import Fields, Response
+    from httpd.server.traffic import Traffic
 
 # Of a worker's memory. A thousand files of 4 KiB fit in.
 MOST_BYTES = 8 * 1024 * 1024
@@ -25,36 +25,43 @@ MOST_BYTES = 8 * 1024 * 1024
 LONGEST_QUESTION = 1024
 _DATE = b"\r\nDate: "
 _DATE_BYTES = 29  # of the value, always (RFC 9110 section 5.6.7)
+# The field behind the date, so that what changes is in one piece.
+_BETWEEN = f"\r\n{FIELD}: "
 # Content that somebody removes from the store by hand, past the daemon, is served for so long.
 SECONDS = 10.0
 
 
 class Recalled(NamedTuple):
-    """An answer: all of its bytes but the date, which is always the present one's."""
+    """An answer: all of its bytes but the date and the request's id, which are always others."""
 
     before: bytes  # up to the value of the Date field
     after: bytes
+    durations: list[int]  # where it is counted each time
     described: str  # how the log describes it
     forwarding: Forwarding
     lasts: Callable[[], bool]
     until: float  # on the loop's clock
 
-    def at(self, date: str) -> bytes:
-        """Return the bytes to send at that date."""
-        return self.before + date.encode() + self.after
+    def at(self, date: str, request_id: str) -> bytes:
+        """Return the bytes to send at that date, to a request of that id."""
+        return self.before + f"{date}{_BETWEEN}{request_id}".encode() + self.after
 
 
 class Recall:
     """The answers that a worker remembers, the oldest forgotten first."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        """Take how many bytes of questions and answers to hold at most."""
+    def __init__(self, traffic: Traffic, most_bytes: int = MOST_BYTES) -> None:
+        """Take where answers are counted, and the most bytes of questions and answers to hold."""
+        self._traffic = traffic
         self._most_bytes = most_bytes
         self._bytes = 0
         self._answers: dict[bytes, Recalled] = {}
 
     def find(self, question: bytes, now: float) -> Recalled | None:
-        """Return what the question was answered with, if that is true still."""
+        """Return what the question was answered with, if that is true still.
+
+        The question is without the line of an id, see `without_id`.
+        """
         answer = self._answers.get(question)
         if answer is None:
             return None
@@ -64,22 +71,36 @@ class Recall:
         return None
 
     def keep(
-        self, question: bytes, head: Head, lead: bytes, response: Response, now: float
+        self,
+        question: bytes,
+        fields: Fields,
+        described: str,
+        lead: bytes,
+        response: Response,
+        now: float,
     ) -> None:
         """Remember what a request was answered with, if that may be said again.
 
-        `question`: the bytes of the request, where they are all of it and nothing else; `lead`: the
-        response's head as it was sent.
+        `question`: the bytes of the request, where they are all of it and nothing else; `fields`:
+        those in it; `described`: how the log describes it; `lead`: the response's head as it was
+        sent.
         """
         content = response.content
         if response.lasts is None or not isinstance(content, bytes) or not _is_whole(question):
             return
+        asked = without_id(question)
+        if asked is not None:
+            question = asked.question
+        elif has_id(question):
+            return  # none that may be taken out, so these bytes may never come again
         start = lead.index(_DATE) + len(_DATE)
+        behind = lead.index(b"\r\n", start + _DATE_BYTES + len(_BETWEEN))
         answer = Recalled(
             lead[:start],
-            lead[start + _DATE_BYTES :] + content,
-            describe(head, response.status, len(content)),
-            forwarding_of(head.fields),
+            lead[behind:] + content,
+            self._traffic.durations_of(response.status),
+            described,
+            forwarding_of(fields),
             response.lasts,
             now + SECONDS,
         )

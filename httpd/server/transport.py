@@ -18,6 +18,7 @@ from httpd.traps import DeadlineExpired, readable, writable
 if TYPE_CHECKING:
     from httpd.server.loop import Loop
     from httpd.server.pace import Pace
+    from httpd.server.traffic import Traffic
 
 # One receive of a body. Larger ones hash no faster, and every upload holds a few of them.
 PIECE = 256 * 1024
@@ -41,13 +42,14 @@ _INT = Struct("i")
 class Transport:
     """Bytes in and out of one non-blocking stream socket, with deadlines."""
 
-    __slots__ = ("_descriptor", "_loop", "_socket", "accepted")
+    __slots__ = ("_descriptor", "_loop", "_socket", "accepted", "traffic")
 
-    def __init__(self, client: socket, loop: Loop) -> None:
-        """Take a connected, non-blocking socket; it is closed by `close` only."""
+    def __init__(self, client: socket, loop: Loop, traffic: Traffic) -> None:
+        """Take a connected, non-blocking socket, closed by `close` only; count its `traffic`."""
         self._socket = client
         self._descriptor = client.fileno()
         self._loop = loop
+        self.traffic = traffic
         self.accepted = 0  # bytes that the kernel has taken for sending, in all
 
     def readable(self, deadline: float) -> Awaitable[None]:
@@ -60,7 +62,9 @@ class Transport:
         Raise Disconnected where the connection is broken.
         """
         try:
-            return self._socket.recv(size)
+            data = self._socket.recv(size)
+            self.traffic.received += len(data)
+            return data
         except BlockingIOError:
             return None
         except OSError as error:
@@ -138,6 +142,7 @@ class Transport:
         except OSError as error:
             raise Disconnected from error
         self.accepted += sent
+        self.traffic.sent += sent
         return sent
 
     def _sendfile_some(self, span: Span, offset: int, count: int) -> int:
@@ -154,6 +159,7 @@ class Transport:
             logger.error("a file is shorter than it was when its download began")
             raise Disconnected
         self.accepted += sent
+        self.traffic.sent += sent
         return sent
 
     def _lift_bound(self) -> None:

@@ -88,6 +88,13 @@ class Sealed(NamedTuple):
     stamp: int
 
 
+class Space(NamedTuple):
+    """The room that a storage has, in bytes."""
+
+    free: int  # that can still be taken
+    size: int  # in all
+
+
 class Blob(Protocol):
     """An open blob: stays readable until it is closed, also when it is deleted meanwhile.
 
@@ -210,3 +217,6 @@ class Storage(Protocol):
 
     def check_writable(self) -> None:
         """Raise OSError if nothing can be stored now."""
+
+    def space(self) -> Space | None:
+        """Return what room there is; None where nobody can tell. Raises OSError."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from httpd import metrics
 from httpd.storage.contract import Stored
 from httpd.storage.deletions import Deletions
 from httpd.storage.digest import Digest
@@ -152,6 +153,7 @@ class GroupCommit:
                 return False
             with self._folders.emptied_on_failure(digest.hex[:2]):
                 file.rename(digest.hex, folder)
+            metrics.blob_added(digest.hex, len(upload.content))
             return True
 
     def _is_taken(self, digest: Digest) -> bool:

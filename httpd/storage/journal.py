@@ -26,6 +26,7 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
+from httpd import metrics
 from httpd.storage.digest import Digest
 
 TITLE = b"filestored journal 1\n"
@@ -142,12 +143,14 @@ class Journal:
 
         If that fails nobody knows what is on disk: it is taken out again, and `has_failed` is set.
         """
+        begun = time.monotonic()
         try:
             os.fdatasync(self.descriptor)
         except OSError:
             self._end = offsets[0]
             self._fail()
             raise
+        metrics.observe_flush(time.monotonic() - begun, len(offsets))
 
     def void(self, offset: int) -> None:
         """Void a record of content that was not stored after all, durably."""

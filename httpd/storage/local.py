@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 
-from httpd.storage.contract import Collision, Damaged, NotFound, Stored
+from httpd import metrics
+from httpd.storage.contract import Collision, Damaged, NotFound, Space, Stored
 from httpd.storage.deletions import Deletions
 from httpd.storage.digest import Digest
 from httpd.storage.folders import OPEN, Folders
 from httpd.storage.group import GroupCommit
 from httpd.storage.journals import Journals
-from httpd.storage.listing import Entry, entries
+from httpd.storage.listing import Entry, entries, usage
 from httpd.storage.quarantine import FOLDER as QUARANTINE
 from httpd.storage.quarantine import Quarantine
 from httpd.storage.rotation import Rotation
@@ -148,7 +149,8 @@ class LocalStorage:
         damaged = self._quarantine.has(digest)
         try:
             with self._folders.locked(digest.hex[:2], create=damaged) as folder:
-                here = S_ISREG(_mode(folder, digest))
+                status = _status(folder, digest)
+                here = status is not None and S_ISREG(status.st_mode)
                 dropped = False
                 if here or damaged:
                     with self._deletions.noted(digest):
@@ -160,6 +162,8 @@ class LocalStorage:
                         dropped = damaged and self._quarantine.drop(digest)
                         if here:
                             os.unlink(digest.hex, dir_fd=folder)
+                    if status is not None and here:
+                        metrics.blob_removed(digest.hex, status.st_size)
                 self._folders.remove_if_empty(digest.hex[:2])
                 if not (here or dropped):
                     raise NotFound(digest)
@@ -191,6 +195,20 @@ class LocalStorage:
             probe.write(b"\0")
         finally:
             probe.discard()
+
+    def space(self) -> Space:
+        """Return what room the file system has for us. Raises OSError."""
+        status = os.statvfs(self._folders.root)
+        return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+
+    def usage(self, prefix: int) -> tuple[int, int]:
+        """Return the number of blobs in a prefix folder (0 to 255), and their bytes.
+
+        Raises OSError.
+        """
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return usage(self._folders.path(f"{prefix:02x}"))
+        return 0, 0
 
     def entries(self, folder: str = "", after: str = "") -> Iterator[Entry]:
         """Yield what is in a folder of the store, as `listing.entries`; nothing if it is gone."""
@@ -225,6 +243,7 @@ class LocalStorage:
                     return False
                 with self._deletions.noted(blob.digest):
                     self._quarantine.take(blob.digest, folder)
+                metrics.blob_removed(name, blob.size)
                 self._folders.remove_if_empty(prefix)
                 self._folders.flush_entries(folder)
                 return True
@@ -268,13 +287,14 @@ class LocalStorage:
     def _add(self, staged: StagedFile, digest: Digest) -> bool:
         """Give the complete file its name; false if a blob has that now. Raises OSError."""
         with self._folders.locked(digest.hex[:2], create=True) as folder:
-            mode = _mode(folder, digest)
-            if S_ISREG(mode):
-                return False
-            if mode:
+            status = _status(folder, digest)
+            if status is not None:
+                if S_ISREG(status.st_mode):
+                    return False
                 raise FileExistsError(errno.EEXIST, "not a regular file", digest.hex)
             with self._folders.emptied_on_failure(digest.hex[:2]):
                 staged.rename(digest.hex, folder)
+            metrics.blob_added(digest.hex, staged.size)
             try:
                 self._folders.flush_entries(folder)
             except OSError:
@@ -282,6 +302,7 @@ class LocalStorage:
                 # nothing (fsync(2)). Who tries again must find it gone, and gets a new one.
                 with suppress(OSError), self._deletions.noted(digest):
                     os.unlink(digest.hex, dir_fd=folder)
+                    metrics.blob_removed(digest.hex, staged.size)
                 raise
         self._quarantine.drop(digest)  # only now that the good one is on disk
         return True
@@ -319,12 +340,12 @@ class LocalStorage:
         return NotFound(digest) if stamp is None else Damaged(digest, stamp)
 
 
-def _mode(folder: int, digest: Digest) -> int:
-    """Return the st_mode of what has the digest's name in that folder, 0 if nothing has."""
+def _status(folder: int, digest: Digest) -> os.stat_result | None:
+    """Return the status of what has the digest's name in that folder, None if nothing has."""
     try:
-        return os.stat(digest.hex, dir_fd=folder, follow_symlinks=False).st_mode
+        return os.stat(digest.hex, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
-        return 0
+        return None
 
 
 def _is_same(blob: LocalBlob, status: os.stat_result) -> bool:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from httpd.storage.staging import TempFile
 
+VERIFIED = ".verified"
+"""Name of the note that tells what the last whole check of the store has found."""
+
 
 class Note:
     """A file in the store's root that is there whole, or not at all. Every call raises OSError."""

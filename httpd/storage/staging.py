@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
 
+from httpd import metrics
 from httpd.storage.contract import DigestMismatch, Sealed, Stored
 from httpd.storage.digest import ALGORITHMS, Digest
 
@@ -218,7 +219,9 @@ class StagedFile:
         with self._writing:
             file = self._open_file()
             if self._durable:
+                begun = time.monotonic()
                 os.fsync(file.descriptor)
+                metrics.observe_flush(time.monotonic() - begun, 1)
 
     def rename(self, name: str, folder: int) -> None:
         """Move the complete file to `name` in the folder of that descriptor, for `place`."""

@@ -109,6 +109,12 @@ class Report:
             self._write(f"{kind} {_printable(subject)}: {_printable(detail)}{mark}\n")
         self._told += 1
 
+    def as_note(self) -> bytes:
+        """Return what was looked at and found, for who asks later: a JSON object."""
+        self.clock()
+        note = {"time": round(time.time(), 3), "seconds": round(self.tally.seconds, 3)}
+        return json.dumps({**note, **self.tally.counts, "found": self.tally.faults}).encode()
+
     def progress(self, part: float) -> None:
         """Show how much of the work is done, from 0 to 1."""
         self._bar.set_postfix_str(_words(self.tally.counts), refresh=False)

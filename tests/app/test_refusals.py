@@ -158,7 +158,10 @@ def test_words_of_an_error(line: str, status: int, title: str, service: Service)
         problem = raw.ask(service.daemon.connect(), request)
         assert problem.fields["content-type"] == "application/problem+json"
         detail = answer.content.decode().removesuffix("\n")
-        expected = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        expected = {
+            "type": "about:blank", "title": title, "status": status, "detail": detail,
+            "request_id": problem.fields["x-request-id"],
+        }  # fmt: skip
         assert json.loads(problem.content) == expected
 
 

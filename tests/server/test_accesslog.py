@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+from datetime import datetime
 
 import pytest
 
@@ -27,22 +29,28 @@ def head(target: str = "/", **fields: str) -> Head:
     return Head("GET", target, (1, 1), Fields(lines))
 
 
+def note(
+    access: AccessLog, peer: str, head: Head | None, status: int, size: int, seconds: float
+) -> None:
+    access.add(peer, access.describe(head, status, size), seconds, "abc")
+
+
 def test_a_line_is_in_the_combined_format_with_the_seconds_behind(batches: list[str]) -> None:
     access = AccessLog(Clock())
-    access.note("10.0.0.9", head("/x?y", user_agent="curl/8", referer="http://a/"), 206, 17, 0.25)
+    note(access, "10.0.0.9", head("/x?y", user_agent="curl/8", referer="http://a/"), 206, 17, 0.25)
     access.flush()
     assert re.fullmatch(
         r"10\.0\.0\.9 - - \[\d\d/[A-Z][a-z]{2}/\d{4}(:\d\d){3} [+-]\d{4}] "
-        r'"GET /x\?y HTTP/1\.1" 206 17 "http://a/" "curl/8" 0\.250000\n',
+        r'"GET /x\?y HTTP/1\.1" 206 17 "http://a/" "curl/8" 0\.250000 abc\n',
         batches[0],
     )
 
 
 def test_what_could_not_be_read_is_a_dash(batches: list[str]) -> None:
     access = AccessLog(Clock())
-    access.note("unix:", None, 400, 0, 0)
+    note(access, "unix:", None, 400, 0, 0)
     access.flush()
-    assert '] "-" 400 0 "-" "-" 0.000000\n' in batches[0]
+    assert '] "-" 400 0 "-" "-" 0.000000 abc\n' in batches[0]
 
 
 @pytest.mark.parametrize(
@@ -57,19 +65,43 @@ def test_what_could_not_be_read_is_a_dash(batches: list[str]) -> None:
 )
 def test_no_client_can_forge_a_line(batches: list[str], sent: str, written: str) -> None:
     access = AccessLog(Clock())
-    access.note("::1", head(f"/{sent}", referer=sent, user_agent=sent), 200, 0, 0)
+    note(access, "::1", head(f"/{sent}", referer=sent, user_agent=sent), 200, 0, 0)
     access.flush()
     assert f'"GET /{written} HTTP/1.1" 200 0 "{written}" "{written}" ' in batches[0]
     assert batches[0].count("\n") == 1
     assert batches[0].isascii()
 
 
+def test_a_line_may_be_an_object(batches: list[str]) -> None:
+    access = AccessLog(Clock(), "json")
+    before = datetime.now().astimezone().replace(microsecond=0)
+    note(access, "10.0.0.9", head("/x?y", user_agent='a"\n\\\x1b\xe9'), 206, 17, 0.25)
+    note(access, "unix:", None, 400, 0, 0)
+    access.flush()
+    read, unread = map(json.loads, batches[0].splitlines())
+    assert before <= datetime.fromisoformat(read.pop("time")) <= datetime.now().astimezone()
+    assert read == {
+        "peer": "10.0.0.9", "method": "GET", "target": "/x?y", "protocol": "HTTP/1.1",
+        "status": 206, "bytes": 17, "referer": None, "agent": 'a"\n\\\x1b\xe9', "seconds": 0.25,
+        "request_id": "abc",
+    }  # fmt: skip
+    assert (unread["peer"], unread["method"], unread["target"]) == ("unix:", None, None)
+    assert batches[0].isascii()
+
+
+def test_no_format_is_no_line(batches: list[str]) -> None:
+    access = AccessLog(Clock(), "none")
+    note(access, "a", None, 400, 0, 0)
+    access.flush()
+    assert batches == []
+
+
 def test_lines_are_written_together_and_once(batches: list[str]) -> None:
     access = AccessLog(Clock())
     access.flush()
     assert batches == []
-    access.note("a", None, 400, 0, 0)
-    access.note("b", None, 400, 0, 0)
+    note(access, "a", None, 400, 0, 0)
+    note(access, "b", None, 400, 0, 0)
     access.flush()
     access.flush()
     assert [batch.count("\n") for batch in batches] == [2]
@@ -80,7 +112,7 @@ def test_nothing_is_noted_where_the_level_is_too_high(
 ) -> None:
     monkeypatch.setattr(log, "access_wanted", lambda: False)
     access = AccessLog(Clock())
-    access.note("a", None, 400, 0, 0)
+    note(access, "a", None, 400, 0, 0)
     access.flush()
     assert batches == []
 

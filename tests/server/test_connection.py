@@ -182,14 +182,14 @@ async def refuse(request: Request) -> Response:
             ["Accept: application/json"],
             "application/problem+json",
             b'{"type": "about:blank", "title": "Method Not Allowed", "status": 405, '
-            b'"detail": "not so"}\n',
+            b'"detail": "not so", "request_id": "a-1"}\n',
         ),
     ],
 )
 def test_a_refusal_is_text_or_a_problem_as_the_client_accepts(
     serve: Serve, accept: list[str], kind: str, content: bytes
 ) -> None:
-    reply = serve(refuse).ask(request("/", *accept))
+    reply = serve(refuse).ask(request("/", "X-Request-Id: a-1", *accept))
     assert (reply.status, reply.fields["allow"], reply.closes) == (405, "GET", False)
     assert (reply.fields["content-type"], reply.content) == (kind, content)
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from httpd.exchange import Fields, Request, Response
-from httpd.protocol.head import Head
+from httpd.exchange import Request, Response
+from httpd.server.loop import Loop
 from httpd.server.recall import LONGEST_QUESTION, SECONDS, Recall
+from httpd.server.traffic import Traffic
 from tests.served import Client, Served, request
 from tests.server.conftest import Serve
 
@@ -114,20 +115,24 @@ def test_a_drain_is_announced_in_the_next_answer(serve: Serve, counter: Counter)
     assert (reply.content, reply.closes) == (b"/a 2", True)
 
 
-HEAD = Head("GET", "/a", (1, 1), Fields([("host", "h")]))
-LEAD = b"HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 07:20:11 GMT\r\n\r\n"
+DATE = b"Mon, 23 Nov 2026 07:20:11 GMT"
+LEAD = b"HTTP/1.1 200 OK\r\nDate: %b\r\nX-Request-Id: a-1\r\nServer: s\r\n\r\n" % DATE
+
+
+@pytest.fixture
+def recall(loop: Loop) -> Recall:
+    return Recall(Traffic(loop, ()), most_bytes=1000)
 
 
 def keep(recall: Recall, question: bytes, size: int, lasts: Callable[[], bool]) -> None:
-    recall.keep(question, HEAD, LEAD, Response(200, [], bytes(size), lasts=lasts), 0.0)
+    recall.keep(question, Fields(), "", LEAD, Response(200, [], bytes(size), lasts=lasts), 0.0)
 
 
 def question(number: int) -> bytes:
     return b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number
 
 
-def test_the_oldest_is_forgotten_where_room_is_short() -> None:
-    recall = Recall(most_bytes=1000)
+def test_the_oldest_is_forgotten_where_room_is_short(recall: Recall) -> None:
     for number in range(3):
         keep(recall, question(number), 300, lambda: True)
     found = [recall.find(question(number), 0.0) is not None for number in range(3)]
@@ -136,19 +141,16 @@ def test_the_oldest_is_forgotten_where_room_is_short() -> None:
     assert all(recall.find(question(number), 0.0) is None for number in range(4))
 
 
-def test_every_answer_is_found_anew_now_and_then() -> None:
-    recall = Recall()
+def test_every_answer_is_found_anew_now_and_then(recall: Recall) -> None:
     keep(recall, question(1), 1, lambda: True)
     assert recall.find(question(1), SECONDS - 1) is not None
     assert recall.find(question(1), SECONDS) is None
 
 
-def test_the_date_is_the_present_one() -> None:
-    recall = Recall()
+def test_date_and_id_are_those_of_the_present_request(recall: Recall) -> None:
     keep(recall, question(1), 2, lambda: True)
     answer = recall.find(question(1), 0.0)
     assert answer is not None
-    sent = answer.at("Tue, 24 Nov 2026 00:00:00 GMT")
-    assert (
-        sent == LEAD.replace(b"Mon, 23 Nov 2026 07:20:11", b"Tue, 24 Nov 2026 00:00:00") + b"\0\0"
-    )
+    sent = answer.at("Tue, 24 Nov 2026 00:00:00 GMT", "bcd-17")
+    lead = LEAD.replace(DATE, b"Tue, 24 Nov 2026 00:00:00 GMT")
+    assert sent == lead.replace(b"a-1", b"bcd-17") + b"\0\0"

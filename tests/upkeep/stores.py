@@ -36,6 +36,9 @@ class Outcome(NamedTuple):
         return [fault["detail"] for fault in self.report["faults"]]
 
 
+# Of a store's root. What is staged is looked at, and not the time of the folder for it.
+OWN = (".catalog", ".deletions", ".tmp", ".verified")
+
 Command = Callable[..., Outcome]
 
 
@@ -104,7 +107,7 @@ def flip(path: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Return what must not change of a tree: all of it but the store's own files."""
+    """Return what must not change of a tree: all of it but the store's own files and folder."""
     return {
         str(path.relative_to(folder)): (
             path.lstat().st_mode,
@@ -112,7 +115,7 @@ def snapshot(folder: Path) -> dict[str, tuple[Any, ...]]:
             path.read_bytes() if path.is_file() else b"",
         )
         for path in folder.rglob("*")
-        if path.parent != folder or not path.name.startswith((".catalog", ".deletions"))
+        if path.parent != folder or not path.name.startswith(OWN)
     }
 
 
