@@ -18,29 +18,35 @@ class Clock:
         self._second = -1
         self._date = self._stamp = self._iso = ""
 
+    # Each asks for the time: the loop could tell it once a turn, but a turn may begin with an
+    # hour of sleep; and a common method would cost as much as the time does.
+
     @property
     def date(self) -> str:
         """The present second as the Date field has it (RFC 9110 section 6.6.1)."""
-        self._tick()
+        second = int(time())
+        if second != self._second:
+            self._render(second)
         return self._date
 
     @property
     def stamp(self) -> str:
         """The present second as the log of requests has it, in the local time zone."""
-        self._tick()
+        second = int(time())
+        if second != self._second:
+            self._render(second)
         return self._stamp
 
     @property
     def iso(self) -> str:
         """The present second as RFC 3339 has it, in the local time zone."""
-        self._tick()
-        return self._iso
-
-    def _tick(self) -> None:
-        # Asked for and not called once a turn of the loop: a turn may begin with an hour of sleep.
         second = int(time())
         if second != self._second:
-            self._second = second
-            self._date = http_date(second)
-            self._stamp = strftime("%d/%b/%Y:%H:%M:%S %z", localtime(second))
-            self._iso = datetime.fromtimestamp(second).astimezone().isoformat()
+            self._render(second)
+        return self._iso
+
+    def _render(self, second: int) -> None:
+        self._second = second
+        self._date = http_date(second)
+        self._stamp = strftime("%d/%b/%Y:%H:%M:%S %z", localtime(second))
+        self._iso = datetime.fromtimestamp(second).astimezone().isoformat()

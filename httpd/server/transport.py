@@ -85,14 +85,26 @@ class Transport:
         pace.moved += len(data)
         return data
 
-    async def send(self, data: bytes, pace: Pace, *, more: bool = False) -> None:
+    def send_some(self, data: bytes | memoryview, flags: int = 0) -> int:
+        """Send what the kernel takes at once; return how much. Raises Disconnected."""
+        try:
+            sent = self._socket.send(data, flags)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise Disconnected from error
+        self.accepted += sent
+        self.traffic.sent += sent
+        return sent
+
+    async def send(self, data: bytes | memoryview, pace: Pace, *, more: bool = False) -> None:
         """Send all of `data`; `more` says that the rest of the message follows at once.
 
         Raise Disconnected where the client is gone or does not keep pace.
         """
-        rest: bytes | memoryview = data
+        rest = data
         while True:
-            sent = self._send_some(rest, MSG_MORE if more else 0)
+            sent = self.send_some(rest, MSG_MORE if more else 0)
             if sent == len(rest):
                 return
             rest = memoryview(rest)[sent:]
@@ -133,17 +145,6 @@ class Transport:
         """Close the socket."""
         self._loop.forget(self._descriptor)
         self._socket.close()
-
-    def _send_some(self, data: bytes | memoryview, flags: int) -> int:
-        try:
-            sent = self._socket.send(data, flags)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            raise Disconnected from error
-        self.accepted += sent
-        self.traffic.sent += sent
-        return sent
 
     def _sendfile_some(self, span: Span, offset: int, count: int) -> int:
         try:
