@@ -17,7 +17,7 @@ COMMANDS = {
     "stop": "let it finish what is under way, then stop it",
     "restart": "start it anew with the options that it runs with, and refuse no connection",
     "reload": "take up new code with fresh processes, and drop no request",
-    "status": "tell whether it runs, where, how long and with which workers",
+    "status": "tell whether it runs, where, how long, what it stores and how busy it is",
     "get_pid": "print its process id",
     "run": "serve in the foreground and log to stderr",
     "verify": "check every stored file, while the daemon runs or not",
@@ -153,7 +153,7 @@ class Extra(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """What `verify` or `import` is told besides the settings."""
+    """What `verify`, `import` or `status` is told besides the settings."""
 
     # fmt: off
     path: Annotated[Path | None, Extra(("import",), path,
@@ -168,7 +168,7 @@ class Task:
         "begin at the beginning, not where a check was interrupted")] = False
     rate: Annotated[int | None, Extra(("verify", "import"), size(1, 1 << 40),
         "bytes a second to read at most, like 50M")] = None
-    json: Annotated[bool, Extra(("verify", "import"), None,
+    json: Annotated[bool, Extra(("verify", "import", "status"), None,
         "print one JSON document and not lines")] = False
     # fmt: on
 

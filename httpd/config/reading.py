@@ -57,7 +57,7 @@ def read(
 
 
 def read_task(argv: Sequence[str]) -> Task:
-    """Read what else `verify` or `import` is told. Raises as `read`."""
+    """Read what else `verify`, `import` or `status` is told. Raises as `read`."""
     _, given = _parse(argv)
     values: dict[str, Any] = {}
     for key in given.keys() & EXTRAS.keys():
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         action = "append" if option.many else "store"
         group = groups[option.group]
         group.add_argument(flag(key), dest=key, action=action, help=_explain(option))
-    extras = parser.add_argument_group("verify and import")
+    extras = parser.add_argument_group("verify, import and status")
     for key, (commands, parse, text) in EXTRAS.items():
         if key != "path":
             action = "store" if parse else "store_true"

@@ -16,9 +16,9 @@ from httpd import config
 from httpd.config import BadOption, Settings
 from httpd.process import daemon, proc, takeover
 from httpd.process.daemon import Parts
-from httpd.process.listeners import url
 from httpd.process.pidfile import AlreadyRunning, read_options, read_pid
 from httpd.process.readiness import NotReady
+from httpd.process.status import print_status
 
 # Exit codes: those of argparse and, for status, of the Linux Standard Base (LSB 5.0, 22.2).
 FAILED, WRONG_OPTION, NOT_RUNNING = 1, 2, 3
@@ -159,18 +159,13 @@ def get_pid(call: Call) -> int:
 
 
 def status(call: Call) -> int:
-    """Tell a person about the daemon."""
+    """Tell a person about the daemon, or a script."""
+    as_json = config.read_task(call.words).json
     running = _find(call)
     if running is None:
-        print("nothing runs")
+        print('{"running": false}' if as_json else "nothing runs")
         return NOT_RUNNING
-    pid, settings = running
-    workers = sorted(proc.children(pid))
-    print(f"filestored {config.VERSION} runs, pid {pid}")
-    print(f"  address  {url(settings)}")
-    print(f"  workers  {len(workers)} ({' '.join(map(str, workers))})")
-    print(f"  uptime   {_duration(proc.age(pid))}")
-    print(f"  store    {settings.store}")
+    print_status(running.pid, running.settings, as_json=as_json)
     return 0
 
 
@@ -270,17 +265,6 @@ def _all_gone(descriptors: Iterable[int], timeout: float) -> bool:
             poll.unregister(descriptor)
             alive.discard(descriptor)
     return True
-
-
-def _duration(seconds: float) -> str:
-    """Return seconds as a person says them, in the two largest units."""
-    minutes, s = divmod(int(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    days, h = divmod(hours, 24)
-    parts = [(days, "d"), (h, "h"), (m, "min"), (s, "s")]
-    while len(parts) > 1 and not parts[0][0]:
-        parts.pop(0)
-    return " ".join(f"{count} {unit}" for count, unit in parts[:2])
 
 
 def _complain(reason: str, code: int) -> int:

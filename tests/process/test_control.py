@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from httpd import config
-from httpd.process import control
+from httpd.process import control, status
 from tests.daemons import until
 from tests.process.stubs import StubDaemon
 
@@ -44,17 +45,26 @@ def test_get_pid(daemon: StubDaemon) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{daemon.pid}\n", "")
 
 
-def test_status(daemon: StubDaemon) -> None:
+def test_status_of_a_daemon_that_does_not_answer_as_it_should(daemon: StubDaemon) -> None:
     daemon.start()
     done = daemon.command("status")
     workers = " ".join(map(str, sorted(daemon.workers())))
-    first, address, found, uptime, store = done.stdout.splitlines()
+    first, address, found, uptime, store, answers = done.stdout.splitlines()
     assert done.returncode == 0
     assert first == f"filestored 0.1.0 runs, pid {daemon.pid}"
-    assert address == f"  address  http://127.0.0.1:{daemon.port}"
-    assert found == f"  workers  2 ({workers})"
-    assert uptime.startswith("  uptime   ")
-    assert store == f"  store    {daemon.store}"
+    assert address == f"  address     http://127.0.0.1:{daemon.port}"
+    assert found == f"  workers     2 ({workers})"
+    assert uptime.startswith("  uptime      ")
+    assert store == f"  store       {daemon.store}"
+    assert answers.startswith("  answers     no: ")
+    told = json.loads(daemon.command("status", "--json").stdout)
+    assert (told["running"], told["answers"], told["pid"]) == (True, False, daemon.pid)
+    assert (told["requests"], told["connections"], told["files"]) == (None, None, None)
+
+
+def test_status_of_nothing_as_json(daemon: StubDaemon) -> None:
+    done = daemon.command("status", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (3, {"running": False})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +72,7 @@ def test_status(daemon: StubDaemon) -> None:
     [(0.9, "0 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (90061, "1 d 1 h"), (59, "59 s")],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert control._duration(seconds) == text
+    assert status.duration(seconds) == text
 
 
 # ---- stop

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from httpd.exchange import Request, Response
+from httpd.exchange import Fields, Request, Response
 from httpd.server.loop import Loop
 from httpd.server.recall import LONGEST_QUESTION, SECONDS, Recall
 from httpd.server.traffic import Traffic
