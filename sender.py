@@ -58,8 +58,8 @@ TOKEN = re.compile(r"[!-~]+")  # what an id or a hash is made of: nothing that s
 
 
 # Options ------------------------------------------------------------------------------------------
-def parse(arguments: Sequence[str] | None) -> Namespace:
-    """Read the command line; exit with 2 where it is wrong."""
+def command_line() -> ArgumentParser:
+    """Return what reads the command line."""
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--protocol", choices=("http", "https"), default="http", help="default: %(default)s")
@@ -78,6 +78,12 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     add("--quiet", action="store_true", help="no progress bar and no notes; errors are still told")
     add("--no-check", dest="check", action="store_false", help="do not compare the server's hash")
     add("--no-skip", dest="skip", action="store_false", help="send what the server has, too")
+    return parser
+
+
+def parse(arguments: Sequence[str] | None) -> Namespace:
+    """Read the command line; exit with 2 where it is wrong."""
+    parser = command_line()
     options = parser.parse_intermixed_args(arguments)
     options.paths = [*options.path, *options.paths]
     host = f"[{options.host}]" if ":" in options.host else options.host

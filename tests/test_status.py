@@ -22,9 +22,9 @@ def service(daemon: Daemon) -> Iterator[Service]:
         yield service
 
 
-def told(daemon: Daemon) -> dict[str, Any]:
+def told(daemon: Daemon, code: int = 0) -> dict[str, Any]:
     done = daemon.command("status", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (code, "")
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
@@ -88,7 +88,7 @@ def test_status_of_a_daemon_that_hangs(service: Service) -> None:
     (worker,) = service.daemon.workers()
     os.kill(worker, signal.SIGSTOP)
     try:
-        document = told(service.daemon)
+        document = told(service.daemon, code=4)
         assert (document["answers"], document["workers"]) == (False, [worker])
     finally:
         os.kill(worker, signal.SIGCONT)

@@ -7,8 +7,12 @@ main.py, and that over the default.
 from httpd.config.inheritance import Inheritance, bequest, inheritance
 from httpd.config.networks import Networks
 from httpd.config.options import (
+    ACCESS_LOGS,
     COMMANDS,
+    DURABILITIES,
     EXTRAS,
+    HASHES,
+    LEVELS,
     OPTIONS,
     VERSION,
     Option,
@@ -17,11 +21,19 @@ from httpd.config.options import (
     flag,
     variables,
 )
-from httpd.config.reading import BadOption, Source, read, read_task, surroundings
+from httpd.config.reading import (
+    BadOption,
+    Source,
+    installed_home,
+    read,
+    read_task,
+    surroundings,
+)
 from httpd.config.values import UNIX
 
 __all__ = [
-    "COMMANDS", "EXTRAS", "OPTIONS", "UNIX", "VERSION", "BadOption", "Inheritance", "Networks",
-    "Option", "Settings", "Source", "Task", "bequest", "flag", "inheritance", "read", "read_task",
-    "surroundings", "variables",
+    "ACCESS_LOGS", "COMMANDS", "DURABILITIES", "EXTRAS", "HASHES", "LEVELS", "OPTIONS", "UNIX",
+    "VERSION", "BadOption", "Inheritance", "Networks", "Option", "Settings", "Source", "Task",
+    "bequest", "flag", "inheritance", "installed_home", "read", "read_task", "surroundings",
+    "variables",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ COMMANDS = {
     "reload": "take up new code with fresh processes, and drop no request",
     "status": "tell whether it runs, where, how long, what it stores and how busy it is",
     "get_pid": "print its process id",
-    "run": "serve in the foreground and log to stderr",
+    "run": "serve in the foreground, log to stdout and stderr",
     "verify": "check every stored file, while the daemon runs or not",
     "import": "take in an older store: import PATH",
 }

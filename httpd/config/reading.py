@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ from httpd.config.options import (
     variables,
 )
 
+COMMAND = "filestored"
+"""What main.py is called where it is installed."""
+
 
 class BadOption(Exception):
     """A value that cannot be used; the message names its flag or variable and where it stands."""
@@ -32,6 +36,20 @@ class Source(NamedTuple):
     values: Mapping[str, str | None]  # by flag or variable
     folder: Path  # that the relative paths in it start from
     place: str | None  # where to look for a wrong value; None where its name says that already
+
+
+def installed_home() -> Path:
+    """Return where the default paths start from without a main.py: root's, or the user's own.
+
+    The places are those of the Filesystem Hierarchy Standard (5.8, /var/lib) and of the XDG Base
+    Directory Specification.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/filestored")
+    data = os.environ.get("XDG_DATA_HOME", "")
+    base = data if data.startswith("/") else os.path.expanduser("~/.local/share")
+    # Who has no home either is a service.
+    return Path(base if base.startswith("/") else "/var/lib") / "filestored"
 
 
 def surroundings(home: Path) -> list[Source]:
@@ -116,9 +134,10 @@ def _dotenv(file: Path) -> Source:
 
 
 def _parser() -> argparse.ArgumentParser:
+    prog = COMMAND if Path(sys.argv[0]).name == COMMAND else "main.py"
     parser = argparse.ArgumentParser(
-        prog="main.py",
-        usage="main.py [command] [option ...]",
+        prog=prog,
+        usage=f"{prog} [command] [option ...]",
         description="filestored keeps files: POST one and get its hash, GET it back, DELETE it.",
         epilog="commands:\n" + "".join(f"  {key:10}{text}\n" for key, text in COMMANDS.items())
         + "\nEvery option of the daemon is also a variable, --max-body is FILESTORED_MAX_BODY, in "

@@ -17,6 +17,7 @@ from httpd.process.pidfile import PidFile
 # The workers of a master that was killed may still be on their way out with the port in their
 # hands; nobody else's port is worth waiting for.
 ORPHANS_SECONDS = 2.0
+HOME_MODE = 0o755  # what is in it has modes of its own, and --user must get there
 
 
 class Claim:
@@ -112,6 +113,9 @@ def take(settings: Settings, program: Sequence[str], lent: Sequence[socket.socke
     identity = find_identity(settings)
     pidfile = PidFile(settings.pidfile)
     with ExitStack() as undo:
+        if settings.pidfile.parent == settings.home:
+            # Where everything is by default. It may be made now, of an installed package.
+            settings.home.mkdir(HOME_MODE, parents=True, exist_ok=True)
         pidfile.acquire()
         undo.callback(pidfile.release)
         orders = Orders(orders_path(pidfile.path))

@@ -21,7 +21,7 @@ from httpd.process.readiness import NotReady
 from httpd.process.status import print_status
 
 # Exit codes: those of argparse and, for status, of the Linux Standard Base (LSB 5.0, 22.2).
-FAILED, WRONG_OPTION, NOT_RUNNING = 1, 2, 3
+FAILED, WRONG_OPTION, NOT_RUNNING, UNKNOWN = 1, 2, 3, 4
 INTERRUPTED = 128 + signal.SIGINT  # as a shell counts it
 # Beyond the drain timeout: the master kills what is late, and then tidies up.
 PATIENCE_SECONDS = 5.0
@@ -63,6 +63,11 @@ def main(argv: Sequence[str], home: Path, parts: Callable[[], Parts] | None = No
         return _complain(f"{what}{error.strerror or error}", FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def installed() -> int:
+    """Be the command `filestored`, which pip installs."""
+    return main(sys.argv[1:], config.installed_home())
 
 
 def start(call: Call) -> int:
@@ -165,8 +170,8 @@ def status(call: Call) -> int:
     if running is None:
         print('{"running": false}' if as_json else "nothing runs")
         return NOT_RUNNING
-    print_status(running.pid, running.settings, as_json=as_json)
-    return 0
+    answers = print_status(running.pid, running.settings, as_json=as_json)
+    return 0 if answers else UNKNOWN
 
 
 COMMANDS: dict[str, Callable[[Call], int]] = {

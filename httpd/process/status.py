@@ -123,15 +123,17 @@ class Status:
         return classes
 
 
-def print_status(pid: int, settings: Settings, *, as_json: bool) -> None:
-    """Tell of the daemon on stdout."""
+def print_status(pid: int, settings: Settings, *, as_json: bool) -> bool:
+    """Tell of the daemon on stdout; return whether it answers."""
     status = Status(pid, settings)
+    answers = status.failure is None
     if as_json:
         print(json.dumps(status.document()))
-        return
+        return answers
     print(f"filestored {status.version} runs, pid {pid}")
     for title, text in status.lines():
         print(f"  {title:12}{text}")
+    return answers
 
 
 def amount(size: int) -> str:

@@ -50,7 +50,7 @@ def test_status_of_a_daemon_that_does_not_answer_as_it_should(daemon: StubDaemon
     done = daemon.command("status")
     workers = " ".join(map(str, sorted(daemon.workers())))
     first, address, found, uptime, store, answers = done.stdout.splitlines()
-    assert done.returncode == 0
+    assert done.returncode == 4
     assert first == f"filestored 0.1.0 runs, pid {daemon.pid}"
     assert address == f"  address     http://127.0.0.1:{daemon.port}"
     assert found == f"  workers     2 ({workers})"
