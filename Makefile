@@ -14,6 +14,7 @@ help:
 	@echo "make stop       stop it"
 	@echo "make test       set up, run the whole test suite"
 	@echo "make check      ruff, shellcheck, mypy --strict, and the tests"
+	@echo "make check      ruff, hadolint, mypy --strict, and the tests"
 	@echo "make test-long  the tests that move gigabytes or take minutes"
 	@echo "make crash-test kills, power cuts and faults, as root: a quarter of an hour at most"
 	@echo "make fuzz       search for bytes that the parser fails at, for SECONDS (60)"
@@ -58,6 +59,7 @@ lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/shellcheck setup_systemd.sh .ci/run tests/systemd/machine.sh
+	$(VENV)/bin/hadolint Dockerfile
 
 types: $(READY)
 	$(RUN) -m mypy
