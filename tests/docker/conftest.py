@@ -13,7 +13,7 @@ import pytest
 from tests.daemons import PROJECT
 from tests.docker.engine import LONGEST, Engine
 
-NEEDED = ("dockerd", "docker", "debootstrap")
+NEEDED = ("dockerd", "docker", "docker-compose", "debootstrap")
 # A root file system that stands in for the image that FROM names.
 PACKAGES = "python3,python3-venv,ca-certificates"
 IGNORED = shutil.ignore_patterns(".venv", ".git", "store", "log", "__pycache__", ".*_cache")

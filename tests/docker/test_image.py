@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.daemons import ANNOUNCEMENT, PATIENCE, PROJECT, until
-from tests.docker.engine import Engine
+from tests.docker.engine import LONGEST, Engine
 
 pytestmark = pytest.mark.root
 
@@ -32,12 +32,11 @@ _numbers = count()
 class Container:
     """A running container, and requests to it."""
 
-    def __init__(self, engine: Engine, volume: str, *options: str) -> None:
+    def __init__(self, engine: Engine, container: str) -> None:
+        """Take the id of one that has been started; return when it listens."""
         self.engine = engine
-        self.id = engine(
-            "run", "--detach", f"--volume={volume}:/data", *HARDENED, *options, "filestored"
-        )
-        found = until(lambda: ANNOUNCEMENT.search(engine.logs(self.id)[0]), "it never listened")
+        self.id = container
+        found = until(lambda: ANNOUNCEMENT.search(engine.logs(container)[0]), "it never listened")
         self.url = found[1]
 
     def request(self, method: str, target: str, **options: Any) -> requests.Response:
@@ -63,15 +62,16 @@ def volume() -> str:
 def start(engine: Engine, image: str, volume: str) -> Iterator[Start]:
     """Return what starts a container of the image."""
     assert image
-    begun: list[Container] = []
+    begun: list[str] = []
 
     def start(*options: str) -> Container:
-        begun.append(Container(engine, volume, *options))
-        return begun[-1]
+        files = f"--volume={volume}:/data"
+        begun.append(engine("run", "--detach", files, *HARDENED, *options, "filestored"))
+        return Container(engine, begun[-1])
 
     yield start
     for container in begun:
-        engine("rm", "--force", container.id)
+        engine("rm", "--force", container)
     engine("volume", "rm", volume)
 
 
@@ -157,6 +157,50 @@ def test_commands_work_inside(start: Start, engine: Engine) -> None:
     engine("exec", container.id, "filestored", "reload")
     until(lambda: engine.logs(container.id)[1].count("2 workers serve") == 2)
     assert container.request("GET", f"/?file_hash={HELLO}").content == b"hello"
+
+
+# The tests' engine has no networks of its own, so the port is not published but the host's.
+OVERRIDE = """
+services:
+  filestored:
+    network_mode: host
+    environment: {FILESTORED_HOST: 127.0.0.1, FILESTORED_PORT: "0"}
+"""
+
+
+def test_compose_starts_it_hardened_and_keeps_the_files(
+    engine: Engine, image: str, tmp_path: Path
+) -> None:
+    (tmp_path / "override.yaml").write_text(OVERRIDE)
+    files = ["-f", str(PROJECT / "compose.yaml"), "-f", str(tmp_path / "override.yaml")]
+
+    def compose(*line: str) -> str:
+        done = subprocess.run(
+            ["docker-compose", "-p", "trial", *files, *line],
+            env=engine.env, capture_output=True, text=True, timeout=LONGEST, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert image == "filestored"  # the name that is in the file: it is not built again
+    try:
+        compose("up", "--detach", "--no-build")
+        container = Container(engine, compose("ps", "-q"))
+        assert container.request("POST", "/", data=b"hello").text == HELLO
+        (told,) = json.loads(engine("inspect", container.id))
+        host = told["HostConfig"]
+        assert (host["ReadonlyRootfs"], host["CapDrop"]) == (True, ["ALL"])
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert list(host["Tmpfs"]) == ["/tmp"]
+        assert [(mount["Type"], mount["Destination"]) for mount in told["Mounts"]] == [
+            ("volume", "/data")
+        ]
+        compose("down")
+        compose("up", "--detach", "--no-build")
+        again = Container(engine, compose("ps", "-q"))
+        assert again.request("GET", f"/?file_hash={HELLO}").content == b"hello"
+    finally:
+        compose("down", "--volumes")
 
 
 def test_the_image_adds_little_to_its_base(engine: Engine, base: str, image: str) -> None:
