@@ -5,20 +5,18 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help start stop restart status test test-long crash-test lint types check clean
-.PHONY: help start stop restart status test test-long fuzz lint types check clean
-.PHONY: help start stop restart status test test-long hostility-test hostility-long lint types check clean
+.PHONY: help start stop restart status test test-long crash-test hostility-test hostility-long fuzz \
+  lint types check clean
 
 help:
 	@echo "make start      set up, start the daemon on port 9000 and say how to talk to it"
 	@echo "make stop       stop it"
 	@echo "make test       set up, run the whole test suite"
-	@echo "make check      ruff, shellcheck, mypy --strict, and the tests"
-	@echo "make check      ruff, hadolint, mypy --strict, and the tests"
+	@echo "make check      ruff, shellcheck, hadolint, mypy --strict, and the tests"
 	@echo "make test-long  the tests that move gigabytes or take minutes"
 	@echo "make crash-test kills, power cuts and faults, as root: a quarter of an hour at most"
-	@echo "make fuzz       search for bytes that the parser fails at, for SECONDS (60)"
 	@echo "make hostility-test, hostility-long  attacks and crowds, shortened or for half an hour"
+	@echo "make fuzz       search for bytes that the parser fails at, for SECONDS (60)"
 	@echo "make clean      remove what the commands above have made, but no stored file"
 
 start: $(READY)
@@ -28,11 +26,10 @@ stop restart status: $(READY)
 	@$(RUN) main.py $@ $(ARGS)
 
 test: $(READY)
-	$(RUN) -m pytest -m "not big and not long and not crash" $(ARGS)
-	$(RUN) -m pytest -m "not big and not long and not hostility" $(ARGS)
+	$(RUN) -m pytest -m "not (big or long or crash or hostility)" $(ARGS)
 
 test-long: $(READY)
-	$(RUN) -m pytest -m "big or long" $(ARGS)
+	$(RUN) -m pytest -m "(big or long) and not (crash or hostility)" $(ARGS)
 
 # Skipped, it would prove nothing: so what it needs is installed, or else it fails.
 crash-test: $(READY)
@@ -41,6 +38,7 @@ crash-test: $(READY)
 	  apt-get install -y -qq --no-install-recommends strace e2fsprogs xfsprogs mount; } || \
 	  echo "the crash suite needs root, and strace, e2fsprogs, xfsprogs and mount" >&2
 	$(RUN) -m pytest tests/crash --no-skips --cuts 75 $(ARGS)
+
 # What it finds is in build/fuzz, and becomes a case in tests/requests. It begins from that corpus.
 fuzz: SECONDS := 60
 fuzz: $(READY)
@@ -49,6 +47,7 @@ fuzz: $(READY)
 	$(RUN) tests/fuzz/protocol.py build/fuzz/inputs tests/requests/valid tests/requests/invalid \
 	  -max_total_time=$(SECONDS) -max_len=1500 -timeout=10 -rss_limit_mb=1024 \
 	  -dict=tests/fuzz/http.dict -artifact_prefix=build/fuzz/
+
 hostility-test: $(READY)
 	$(RUN) -m pytest -m hostility $(ARGS)
 
