@@ -9,6 +9,7 @@ from httpd.metrics.counting import (
     add,
     blob_added,
     blob_removed,
+    descriptor,
     join,
     observe_flush,
     observe_request,
@@ -17,6 +18,6 @@ from httpd.metrics.counting import (
 )
 
 __all__ = [
-    "WORKER_RESTARTS", "add", "blob_added", "blob_removed", "join", "observe_flush",
+    "WORKER_RESTARTS", "add", "blob_added", "blob_removed", "descriptor", "join", "observe_flush",
     "observe_request", "open_board", "upload",
 ]  # fmt: skip

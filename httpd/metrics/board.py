@@ -40,21 +40,32 @@ class Seat(NamedTuple):
 class Board:
     """The numbers of a daemon. Made by its master before it forks; every process joins it."""
 
-    def __init__(self, head: int, cells: int, gauges: Sequence[int]) -> None:
+    def __init__(
+        self, head: int, cells: int, gauges: Sequence[int], descriptor: int | None = None
+    ) -> None:
         """Make `head` cells that are the daemon's, and `cells` a seat; `gauges` are some of those.
 
-        Raises OSError.
+        `descriptor`: of one that was made alike, to go on with. Raises OSError, and ValueError
+        where that has another size.
         """
         self._gauges = gauges
         self._cells = cells
         self._head = head
         # A file without a name: no disk is ever written to, which would hold up who counts.
-        self._descriptor = os.memfd_create("filestored-metrics", os.MFD_CLOEXEC)
         size = CELL * (head + SEATS * (1 + cells))
-        os.ftruncate(self._descriptor, size)
+        if descriptor is None:
+            descriptor = os.memfd_create("filestored-metrics", os.MFD_CLOEXEC)
+            os.ftruncate(descriptor, size)
+        elif os.fstat(descriptor).st_size != size:
+            raise ValueError("a board of another size")
+        self._descriptor = descriptor
         self._all = memoryview(mmap.mmap(self._descriptor, size)).cast("q")
         self.head: Cells = self._all[:head]
         self._own = (0, 0)  # pid and number of the seat of this process, or of its parent
+
+    def fileno(self) -> int:
+        """Return the descriptor of the shared memory."""
+        return self._descriptor
 
     def join(self) -> Cells | None:
         """Take the first seat that is free; None if there is none."""

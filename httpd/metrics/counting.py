@@ -17,6 +17,7 @@ from http import HTTPStatus
 from itertools import count
 from threading import Lock
 from typing import NamedTuple
+from zlib import crc32
 
 from loguru import logger
 
@@ -88,8 +89,12 @@ GAUGES = (*range(CONNECTIONS, CONNECTIONS + len(STATES)), SERVING)
 STARTED_AT = 0  # milliseconds since the epoch
 COUNTED_AT = 1  # when the store was last counted, milliseconds on the monotonic clock; 0: never
 COUNTED_BLOBS, COUNTED_BYTES = 2, 3  # what was there, less what the seats say of it
-HEAD_CELLS = 4
+LAYOUT = 4  # what tells this order of cells from that of another version
+HEAD_CELLS = 5
 
+_LAYOUT = crc32(
+    repr((METHODS, STATUSES, DOORS, STATES, PREFIXES, DURATIONS, FLUSHES, BATCHES)).encode()
+)
 _STATUS_PLACES = {status: place for place, status in enumerate(STATUSES)}
 _METHOD_PLACES = {method: place * len(STATUSES) for place, method in enumerate(METHODS)}
 
@@ -98,12 +103,36 @@ _own: MutableSequence[int] | Cells = array("q", bytes(8 * SEAT_CELLS))
 board: Board | None = None
 
 
-def open_board() -> None:
-    """Begin to count for a daemon, in its master. Raises OSError."""
+def open_board(left: int | None = None) -> None:
+    """Begin to count for a daemon, in its master. Raises OSError.
+
+    `left`: descriptor of the board of the master's earlier self, whose workers still count there.
+    Its numbers go on, unless another version counts other things.
+    """
     global board
-    board = Board(HEAD_CELLS, SEAT_CELLS, GAUGES)
-    board.head[STARTED_AT] = time.time_ns() // 1_000_000
+    board = _found(left)
+    if board is None:
+        board = Board(HEAD_CELLS, SEAT_CELLS, GAUGES)
+        board.head[STARTED_AT] = time.time_ns() // 1_000_000
+        board.head[LAYOUT] = _LAYOUT
     join()
+
+
+def _found(left: int | None) -> Board | None:
+    if left is None:
+        return None
+    try:
+        found = Board(HEAD_CELLS, SEAT_CELLS, GAUGES, left)
+    except ValueError:
+        return None
+    return found if found.head[LAYOUT] == _LAYOUT else None
+
+
+def descriptor() -> int:
+    """Return the descriptor of the board, for `open_board` in the master's next self."""
+    if board is None:
+        raise RuntimeError("there is no board yet")
+    return board.fileno()
 
 
 def join(*, serving: bool = False) -> None:

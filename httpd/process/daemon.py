@@ -259,6 +259,7 @@ def _be_master(
             claim.identity.take_groups()
         context.__enter__()
         storage = _open(claim, parts, logs)
+        metrics.open_board(succession.board if succession else None)
         run_worker = parts.make_workers(claim.settings)
         master = Master(
             claim, readiness, run_worker, storage.sweep, notifier or Notifier(), succession
@@ -289,7 +290,6 @@ def _open(claim: Claim, parts: Parts, logs: Path | None) -> Storage:
         storage.check_writable()
         storage.sweep()
     logger.info("filestored {} starts on {}, store {}", VERSION, url(settings), settings.store)
-    metrics.open_board()
     if is_open_to_all(settings):
         logger.warning(OPEN_TO_ALL)
     return storage
@@ -304,7 +304,7 @@ def _make_folders(claim: Claim, folders: dict[str, Path]) -> None:
 def _make_folder(title: str, folder: Path, identity: Identity) -> None:
     with _usable(title, folder):
         if not folder.is_dir():
-            for missing in [each for each in reversed(folder.parents) if not each.is_dir()]:
+            for missing in [each for each in reversed(folder.parents) if not each.exists()]:
                 missing.mkdir()
                 _flush(missing.parent)
             folder.mkdir(FOLDER_MODE)

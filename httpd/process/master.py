@@ -246,6 +246,7 @@ class Master:
             orders=claim.orders.fileno() if claim.orders else NOBODY,
             life=[crew.life_in, crew.life_out],
             heartbeats=crew.heartbeats.fileno(),
+            board=metrics.descriptor(),
             workers=[worker.kept() for worker in crew],
             predecessors=[predecessor.fileno() for predecessor in claim.predecessors],
             asker=asker.fileno() if asker else NOBODY,
