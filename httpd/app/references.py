@@ -160,7 +160,7 @@ class References:
         file_id, now = origin or Origin(str(uuid.uuid4()), datetime.now(UTC))
         file = File(file_id, algorithm, hexdigits, kind, name or file_id, sealed.size, now)
         with self._catalog.locked(hexdigits):
-            row = self._catalog.blob(hexdigits)
+            row = self._current_row(digest)
             known = row is not None and (self._is_wanted(row) or self._is_own(digest, row))
             if not known:
                 self._catalog.note(hexdigits, algorithm, sealed.size, str(sealed.stamp))
@@ -169,6 +169,24 @@ class References:
             by_hash = True if not known and not stored.created else None
             self._catalog.add(file, stored_by_hash=by_hash)
         return Named(file, stored.created)
+
+    def _current_row(self, digest: Digest) -> BlobRow | None:
+        """Return what is known of a content, and forget what is known of one that has gone.
+
+        A delete by hash that a crash has cut off leaves a row behind, by which content that comes
+        in with a name would have been stored by its hash as well, and never go.
+        """
+        row = self._catalog.blob(digest.hex)
+        if row is None or not row.stored_by_hash or self._catalog.references(digest.hex):
+            return row
+        try:
+            self._storage.open(digest).close()
+        except Damaged:
+            return row
+        except NotFound:
+            self._catalog.forget(digest.hex)
+            return None
+        return row
 
     def _free_if_unused(self, digest: Digest) -> bool:
         row = self._catalog.blob(digest.hex)

@@ -366,3 +366,14 @@ def test_name_is_deleted_once(world: World) -> None:
     world.references.delete_by_id(file_id)
     with pytest.raises(UnknownFile, match=f"there is no file with the id {file_id}"):
         world.references.delete_by_id(file_id)
+
+
+def test_delete_by_hash_that_was_cut_off_keeps_nothing(world: World) -> None:
+    """The content is gone, and its row still says that it was stored by its hash."""
+    file_id = add_name(world)
+    store(world)
+    world.references.delete_by_id(file_id)
+    world.storage.delete(DIGEST)
+    world.references.delete_by_id(add_name(world))
+    assert not world.is_there()
+    assert world.catalog.blob(DIGEST.hex) is None
