@@ -85,6 +85,13 @@ def _delete_by_hash(stand: Stand, caller: Caller, content: bytes) -> Ready:
     return Ready(ask, 200, content, digest, (True, 0), (False, 0))
 
 
+def _delete_by_hash_after_the_name(stand: Stand, caller: Caller, content: bytes) -> Ready:
+    """Have a row in the catalog that says that it was stored by hash."""
+    file_id = _make(caller, BOTH, content)
+    assert caller.ask("DELETE", f"/files/{file_id}/").status == 200
+    return _delete_by_hash(stand, caller, content)
+
+
 def _delete_by_id(before: tuple[bool, int]) -> Callable[[Stand, Caller, bytes], Ready]:
     def get_ready(stand: Stand, caller: Caller, content: bytes) -> Ready:
         file_id = _make(caller, before, content)
@@ -121,6 +128,7 @@ WAYS = {
     "store by id what is there": (_store(BY_HASH, "/files/a.txt"), (*HERE, *CATALOG)),
     "store by id what has a name": (_store(NAMED, "/files/a.txt"), (*HERE, *CATALOG)),
     "delete by hash": (_delete_by_hash, GONE),
+    "delete by hash what had a name": (_delete_by_hash_after_the_name, (*GONE, *CATALOG)),
     "delete the last name": (_delete_by_id(NAMED), (*GONE, *CATALOG)),
     "delete one of two names": (_delete_by_id(TWICE), (*CATALOG, "answer")),
     "delete a name of what is there": (_delete_by_id(BOTH), (*CATALOG, "answer")),
