@@ -10,7 +10,7 @@ from itertools import count
 from threading import Event, Lock
 from time import monotonic
 
-from tests.crash.history import DONE, NAMELESS, Found, unanswered
+from tests.crash.history import DONE, NAMELESS, UNANSWERED, Found, unanswered
 from tests.crash.stand import Answer, Broken, Caller
 from tests.linearizability import Call
 
@@ -48,6 +48,7 @@ class Notes:
         """Begin with these names that may be deleted, each as its digest and id."""
         self.calls: dict[str, list[Call]] = defaultdict(list)
         self.failures: list[tuple[float, str]] = []  # when, and what: legitimate after a cut only
+        self.answered = 0  # how many calls were
         self._ids = list(ids)
         self._lock = Lock()
         self._nameless = count()
@@ -56,6 +57,7 @@ class Notes:
         """Note a call about a content."""
         with self._lock:
             self.calls[digest].append(call)
+            self.answered += call.status != UNANSWERED
             if call.status == DONE["store by id"]:
                 self._ids.append((digest, call.file_id))
 
@@ -67,11 +69,6 @@ class Notes:
     def nameless(self) -> str:
         """Return what stands for an id that nobody was told."""
         return f"{NAMELESS}{next(self._nameless)}"
-
-    @property
-    def answered(self) -> int:
-        """How many calls were answered."""
-        return sum(bool(call.status) for calls in self.calls.values() for call in calls)
 
 
 class Client:

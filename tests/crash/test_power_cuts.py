@@ -22,8 +22,10 @@ from tests.crash.tally import ANSWERS, CUTS, tally
 pytestmark = pytest.mark.crash
 
 CLIENTS = 6
-# Seconds from the first request to the cut: from a handful of calls to some hundreds.
-SHORTEST, LONGEST = 0.01, 0.3
+# Answers before the cut, and the seconds that they may take at most.
+MOST_ANSWERS, LONGEST = 200, 1.0
+# Seconds from the last of them to the cut: wherever between two answers.
+PAUSE = 0.005
 # A start takes about so long: a cut at random within it meets a recovery half-done.
 START = 0.05
 
@@ -90,7 +92,10 @@ class Trial:
         with ThreadPoolExecutor(CLIENTS) as pool, self.pressure():
             for client in self.clients:
                 pool.submit(client.run, self.stand.caller(), notes, over)
-            time.sleep(self.dice.uniform(SHORTEST, LONGEST))
+            enough, deadline = self.dice.randrange(MOST_ANSWERS), time.monotonic() + LONGEST
+            while notes.answered < enough and time.monotonic() < deadline:
+                time.sleep(PAUSE / 2)
+            time.sleep(self.dice.uniform(0, PAUSE))
             cut_at = time.monotonic()
             try:
                 self.cut()
@@ -115,7 +120,7 @@ class Trial:
     @contextmanager
     def pressure(self) -> Iterator[None]:
         """Now and then have everything written back meanwhile, in an order that nobody chose."""
-        timer = Timer(self.dice.uniform(0, LONGEST), syncfs, (self.disk.path,))
+        timer = Timer(self.dice.uniform(0, LONGEST / 4), syncfs, (self.disk.path,))
         if self.dice.random() < 0.25:
             timer.start()
         yield
