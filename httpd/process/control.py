@@ -10,15 +10,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from httpd import config
 from httpd.config import BadOption, Settings
-from httpd.process import daemon, proc, takeover
-from httpd.process.daemon import Parts
+from httpd.process import proc
 from httpd.process.pidfile import AlreadyRunning, read_options, read_pid
 from httpd.process.readiness import NotReady
 from httpd.process.status import print_status
+
+if TYPE_CHECKING:
+    from httpd.process.daemon import Parts
 
 # Exit codes: those of argparse and, for status, of the Linux Standard Base (LSB 5.0, 22.2).
 FAILED, WRONG_OPTION, NOT_RUNNING, UNKNOWN = 1, 2, 3, 4
@@ -34,7 +36,8 @@ class Call(NamedTuple):
     words: Sequence[str]  # the command line
     home: Path
     settings: Settings
-    parts: Callable[[], Parts]  # imported only where a daemon is made: the others answer sooner
+    # Here and below, what makes a daemon is imported where one is made: the others answer sooner.
+    parts: Callable[[], Parts]
 
 
 class Running(NamedTuple):
@@ -52,6 +55,8 @@ def main(argv: Sequence[str], home: Path, parts: Callable[[], Parts] | None = No
         command, settings = config.read(argv, home, None if left is None else ())
         call = Call(argv, home, settings, parts or _own_parts)
         if left is not None:
+            from httpd.process import daemon
+
             return daemon.go_on(settings, call.parts(), left)
         return COMMANDS[command](call)
     except BadOption as error:
@@ -72,12 +77,16 @@ def installed() -> int:
 
 def start(call: Call) -> int:
     """Start the daemon; it serves when this returns."""
+    from httpd.process import daemon
+
     daemon.start(call.settings, call.parts())
     return 0
 
 
 def run(call: Call) -> int:
     """Be the daemon, in the foreground."""
+    from httpd.process import daemon
+
     return daemon.run(call.settings, call.parts())
 
 
@@ -98,6 +107,8 @@ def restart(call: Call) -> int:
     Nothing of the one that runs is given up before the new one serves, so neither a slip in an
     option nor new code that does not start costs a daemon.
     """
+    from httpd.process import daemon, takeover
+
     parts = call.parts()
     running = _find(call)
     if running is None:
@@ -118,6 +129,8 @@ def restart(call: Call) -> int:
 
 def _renew(running: Running, settings: Settings) -> int:
     """Restart a daemon whose pid somebody watches, which is why it has to keep it."""
+    from httpd.process import takeover
+
     for key in ("host", "port", "user", "group"):
         if getattr(running.settings, key) != getattr(settings, key):
             reason = f"it runs in the foreground: stop it there to change {config.flag(key)}"
@@ -129,6 +142,8 @@ def _renew(running: Running, settings: Settings) -> int:
 
 def reload(call: Call) -> int:
     """Let the daemon take up new code; it serves with it when this returns."""
+    from httpd.process import takeover
+
     try:
         # At once, as in a sandbox a process may not see the one that it speaks with.
         pid = takeover.reload(call.settings.pidfile)
@@ -188,6 +203,7 @@ COMMANDS: dict[str, Callable[[Call], int]] = {
 
 
 def _own_parts() -> Parts:
+    from httpd.process.daemon import Parts
     from httpd.process.worker import make_workers, open_storage, prepare
 
     return Parts(make_workers, open_storage, prepare)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.daemons import PROJECT, Daemon, until
@@ -40,6 +44,24 @@ class StubDaemon(Daemon):
     def ask_slowly(self) -> SlowRequest:
         """Begin a request that is under way until its answer is asked for."""
         return SlowRequest(self)
+
+    @contextmanager
+    def asked_all_the_time(self) -> Iterator[list[int]]:
+        """Ask again and again; what has answered is in the list. A request that fails is raised."""
+        answers: list[int] = []
+        enough = threading.Event()
+
+        def client() -> None:
+            while not enough.is_set():
+                answers.append(self.ask())
+
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(client)
+            try:
+                yield answers
+            finally:
+                enough.set()
+            asking.result()
 
     def sweeps(self) -> int:
         """Return how often the store has been swept."""

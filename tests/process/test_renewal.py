@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,22 +19,10 @@ def test_hup_brings_fresh_workers_without_a_failed_request(daemon: StubDaemon) -
     daemon.start()
     old = daemon.workers()
     slow = daemon.ask_slowly()
-    answers: list[int] = []
-    enough = threading.Event()
-
-    def client() -> None:
-        while not enough.is_set():
-            answers.append(daemon.ask())
-
-    thread = threading.Thread(target=client)
-    thread.start()
-    try:
+    with daemon.asked_all_the_time() as answers:
         daemon.signal(signal.SIGHUP)
         until(lambda: answers and answers[-1] not in old, "a fresh worker answers")
         until(lambda: len(daemon.workers()) == 3, "the old one that is idle leaves")
-    finally:
-        enough.set()
-        thread.join()
     assert int(slow.answer()) in old
     until(lambda: len(daemon.workers()) == 2)
     assert not daemon.workers() & old

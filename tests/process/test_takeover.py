@@ -31,25 +31,12 @@ def gone(pid: int) -> bool:
 
 def test_restart_lets_nobody_wait_or_fail(daemon: StubDaemon) -> None:
     daemon.start()
-    answers: list[int] = []
-    enough = threading.Event()
-
-    def client() -> None:
-        while not enough.is_set():
-            answers.append(daemon.ask())
-
-    thread = threading.Thread(target=client)
-    thread.start()
-    try:
-        for _ in range(2):
-            old = daemon.workers()
-            before = restart(daemon)
-            until(lambda: gone(before), "the old master leaves")  # noqa: B023
-            until(lambda: answers and answers[-1] not in old)  # noqa: B023
-    finally:
-        enough.set()
-        thread.join()
-    assert set(answers[-1:]) <= daemon.workers()
+    with daemon.asked_all_the_time() as answers:
+        old = daemon.workers()
+        before = restart(daemon)
+        until(lambda: gone(before), "the old master leaves")
+        until(lambda: answers and answers[-1] not in old)
+    assert answers[-1] in daemon.workers()
 
 
 def test_request_under_way_is_finished_by_the_old_daemon(daemon: StubDaemon) -> None:
