@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from socket import socket
@@ -145,3 +146,15 @@ def test_one_client_cannot_take_everything(daemon: Daemon) -> None:
                 hostile.sendall(b"GET / HTTP/1.1\r\nA: ")  # and never any more
         assert raw.ask(daemon.connect(), post(b"served")).status == 200
         assert raw.ask(daemon.connect(), head("GET /healthz")).status == 200
+
+
+def test_nobody_is_sent_away_while_another_worker_has_room(daemon: Daemon) -> None:
+    daemon.start("--workers=2", "--max-connections=60")
+    with ExitStack() as stack:
+        # One after the other they all come to the same worker, as long as it has room.
+        clients = [stack.enter_context(daemon.connect()) for _ in range(50)]
+        assert [ask_on(client).status for client in clients] == [200] * 50
+        time.sleep(1.5)  # now all of them have been idle for long enough
+        for _ in range(20):
+            assert raw.ask(daemon.connect(), head("GET /healthz")).status == 200
+        assert [ask_on(client).status for client in clients] == [200] * 50

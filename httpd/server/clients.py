@@ -42,11 +42,6 @@ class Clients:
         trusted = settings.trusted_proxy
         self.trusts = lru_cache(REMEMBERED)(lambda peer: trusted is not None and peer in trusted)
 
-    def start(self) -> None:
-        """Begin to count, in the worker that serves."""
-        if self.most:
-            self._tally.claim()
-
     def arrive(self, address: object) -> Visitor | None:
         """Return who comes from a socket's address; None: not even to be told of the limit."""
         peer = UNIX

@@ -62,6 +62,7 @@ class Server:
         self._clock = Clock()
         self._access = AccessLog(self._clock, settings.access_log)
         self._limits = HeadLimits(settings.max_target, settings.max_head, settings.max_fields)
+        self._tally = tally
         self._clients = Clients(settings, tally, lambda: loop.now)
         self._room = Room(settings)
         self._short = False
@@ -75,7 +76,7 @@ class Server:
     def start(self) -> None:
         """Begin to accept."""
         self._loop.after_turn += [self._access.flush, self._traffic.after_turn]
-        self._clients.start()
+        self._tally.claim()
         for listener in self._listeners:
             if listener.family != AF_UNIX:
                 # Inherited by what is accepted (tcp(7)). Every response leaves in whole pieces, and
@@ -131,11 +132,13 @@ class Server:
     async def _make_room(self) -> None:
         """Close what has been idle for long, as a client may find at any time (RFC 9112 9.5).
 
-        Only while somebody waits: another worker may have room for all that come.
+        Only while no worker has room, and somebody waits.
         """
         while True:
             await pause(self._loop.now + LOOK_SECONDS)
-            if _is_somebody_waiting(self._listeners):
+            self._tally.forget_the_dead()
+            everybody_is_full = self._tally.total >= self._room.most * self._settings.workers
+            if everybody_is_full and _is_somebody_waiting(self._listeners):
                 for connection in self._room.leaving(self.connections, self._loop.now):
                     connection.leave()
 
@@ -186,11 +189,13 @@ class Server:
         self.connections.add(connection)
         self._traffic.accepted += 1
         self._traffic.changed = True
+        self._tally.add_to_all(1)
         connection.task = self._loop.spawn(connection.serve())
 
     def _closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self._traffic.changed = True
+        self._tally.add_to_all(-1)
         if self._hold_no_more():
             self._admit()
         self._stop_when_empty()

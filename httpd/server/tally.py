@@ -10,7 +10,8 @@ import os
 # places, and the smaller number is taken: of 1,000 clients at the same time about fifteen are then
 # taken for more than they are, and by no more than what those in both of their places have.
 PLACES = 1 << 14
-PLACE_BYTES = 4
+ROW = PLACES + 1  # the last number of a row is that of all clients together
+NUMBER_BYTES = 4
 # Workers that are replaced keep their connections for a while, beside their successors.
 GENERATIONS = 4
 
@@ -26,9 +27,9 @@ class Tally:
         """Make the rows for that many workers. Raises OSError."""
         count = workers * GENERATIONS
         self._file = os.memfd_create("filestored-clients", os.MFD_CLOEXEC)
-        os.ftruncate(self._file, count * PLACES * PLACE_BYTES)
-        places = memoryview(mmap.mmap(self._file, 0)).cast("I")
-        self._rows = [places[row * PLACES : (row + 1) * PLACES] for row in range(count)]
+        os.ftruncate(self._file, count * ROW * NUMBER_BYTES)
+        numbers = memoryview(mmap.mmap(self._file, 0)).cast("I")
+        self._rows = [numbers[row * ROW : (row + 1) * ROW] for row in range(count)]
         self._own = -1
 
     def claim(self) -> None:
@@ -38,7 +39,7 @@ class Tally:
         """
         self._own = next(filter(self._lock, range(len(self._rows))), len(self._rows))
         if self._own == len(self._rows):
-            self._rows.append(memoryview(bytearray(PLACES * PLACE_BYTES)).cast("I"))
+            self._rows.append(memoryview(bytearray(ROW * NUMBER_BYTES)).cast("I"))
         self._clear(self._own)
 
     def add(self, client: str, change: int) -> int:
@@ -50,6 +51,15 @@ class Tally:
         if low != high:
             own[low] += change
         return min(sum(row[high] for row in self._rows), sum(row[low] for row in self._rows))
+
+    def add_to_all(self, change: int) -> None:
+        """Count a connection of whomever (1) or the end of one (-1)."""
+        self._rows[self._own][PLACES] += change
+
+    @property
+    def total(self) -> int:
+        """The connections that all workers have counted."""
+        return sum(row[PLACES] for row in self._rows)
 
     def forget_the_dead(self) -> None:
         """Clear what workers have counted that are no more."""
@@ -66,4 +76,4 @@ class Tally:
         return True
 
     def _clear(self, row: int) -> None:
-        self._rows[row][:] = memoryview(bytes(PLACES * PLACE_BYTES)).cast("I")
+        self._rows[row][:] = memoryview(bytes(ROW * NUMBER_BYTES)).cast("I")

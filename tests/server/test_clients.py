@@ -212,6 +212,7 @@ def test_a_vanished_client_of_a_proxy_counts_no_more(serve: Serve, gate: Event) 
 @pytest.fixture
 def tally() -> Iterator[Tally]:
     tally = Tally(1)
+    tally.claim()
     yield tally
     os.close(tally._file)
 
@@ -230,7 +231,6 @@ def test_a_network_of_64_bits_is_one_client(
 ) -> None:
     settings = settings_of(tmp_path, "--max-connections-per-client=1")
     clients = Clients(settings, tally, lambda: 0.0)
-    clients.start()
     visitors = [clients.arrive((each, 1, 0, 0)) for each in (first, second)]
     assert [each is not None and each.admitted for each in visitors] == [True, not same]
     for each in visitors:
@@ -244,7 +244,6 @@ def test_a_network_of_64_bits_is_one_client(
 def test_the_log_names_who_has_too_many_now_and_then(tmp_path: Path, tally: Tally) -> None:
     now = 1000.0
     clients = Clients(settings_of(tmp_path, "--max-connections-per-client=1"), tally, lambda: now)
-    clients.start()
     said: list[str] = []
     sink = logger.add(said.append, level="WARNING", format="{message}")
     for _ in range(5):
@@ -258,7 +257,6 @@ def test_the_log_names_who_has_too_many_now_and_then(tmp_path: Path, tally: Tall
 def test_an_unknown_peer_has_its_own_part(tmp_path: Path, tally: Tally) -> None:
     flags = ["--trusted-proxy=unix:", "--max-connections-per-client=1"]
     clients = Clients(settings_of(tmp_path, *flags), tally, lambda: 0.0)
-    clients.start()
     visitor = clients.arrive("")
     assert visitor is not None
     visitor.speak_for(Forwarding(None, "nonsense"))

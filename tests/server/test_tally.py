@@ -78,6 +78,17 @@ def test_what_other_workers_count_is_seen_until_they_die(tally: Tally) -> None:
         children[1].kill()
 
 
+def test_all_workers_have_one_sum(tally: Tally) -> None:
+    tally.claim()
+    tally.add_to_all(1)
+    child = Child(tally, lambda: tally.add_to_all(10))
+    assert tally.total == 11
+    child.kill()
+    tally.forget_the_dead()
+    tally.add_to_all(-1)
+    assert tally.total == 0
+
+
 def test_a_successor_begins_with_nothing(tally: Tally) -> None:
     tally.claim()
     for _ in range(3 * 2 * GENERATIONS):  # more than there are rows
