@@ -41,7 +41,7 @@ class Collection:
         """Take what was counted, the store's room, and the note of its last `verify`, if any."""
         self._sums = sums
         self._space = space
-        self._verified = json.loads(verified) if verified else None
+        self._verified = _parse(verified)
         self._version = version
 
     def collect(self) -> Iterator[Metric]:
@@ -116,6 +116,16 @@ def expose(collection: Collection, *, openmetrics: bool) -> tuple[str, bytes]:
     render: Any = openmetrics_exposition.generate_latest if openmetrics else generate_latest
     kind = openmetrics_exposition.CONTENT_TYPE_LATEST if openmetrics else CONTENT_TYPE_LATEST
     return kind, render(collection)
+
+
+def _parse(note: bytes) -> dict[str, Any] | None:
+    """Return what a note of `verify` says; None if there is none, or another version's."""
+    try:
+        found = json.loads(note or "null")
+    except ValueError:
+        return None
+    known = isinstance(found, dict) and found.keys() >= {"time", "seconds", "blobs", "found"}
+    return found if known else None
 
 
 def _full(name: str) -> str:

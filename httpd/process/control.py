@@ -17,7 +17,6 @@ from httpd.config import BadOption, Settings
 from httpd.process import proc
 from httpd.process.pidfile import AlreadyRunning, read_options, read_pid
 from httpd.process.readiness import NotReady
-from httpd.process.status import print_status
 
 if TYPE_CHECKING:
     from httpd.process.daemon import Parts
@@ -180,6 +179,8 @@ def get_pid(call: Call) -> int:
 
 def status(call: Call) -> int:
     """Tell a person about the daemon, or a script."""
+    from httpd.process.status import print_status
+
     as_json = config.read_task(call.words).json
     running = _find(call)
     if running is None:

@@ -94,7 +94,10 @@ def _verify(settings: Settings, task: Task, report: Report) -> None:
             references = References(storage, catalog)
             NameCheck(storage, catalog, references, report, repair=task.repair).run()
     check.finish()
-    Note(settings.store, VERIFIED).write(report.as_note())
+    try:
+        Note(settings.store, VERIFIED).write(report.as_note())
+    except OSError as error:  # a store that is mounted read-only can be checked as well
+        _say(f"/metrics will not tell of this check: {error.strerror or error}")
 
 
 def _import(settings: Settings, task: Task, report: Report) -> None:
@@ -148,5 +151,9 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _complain(reason: str) -> int:
-    print(f"filestored: {reason}", file=sys.stderr)
+    _say(reason)
     return TROUBLE
+
+
+def _say(text: str) -> None:
+    print(f"filestored: {text}", file=sys.stderr)

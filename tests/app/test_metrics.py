@@ -201,6 +201,13 @@ def test_what_verify_has_found(service: Service, tmp_path: Path) -> None:
     assert (told("verify_time_seconds") or 0) > (clean("verify_time_seconds") or 0)
 
 
+@pytest.mark.parametrize("note", ["{", "7", '{"time": 1}'])
+def test_a_note_that_cannot_be_read_is_none(note: str, service: Service) -> None:
+    service.daemon.start("--workers=1")
+    (service.daemon.store / ".verified").write_text(note)
+    assert Scraped(service)("verify_time_seconds") is None
+
+
 def test_both_formats_can_be_parsed(service: Service) -> None:
     service.daemon.start()
     text = service.get("/metrics")

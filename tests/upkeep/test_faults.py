@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -296,6 +298,23 @@ def test_counts(store: Store, command: Command) -> None:
     store.name(b"678")
     report = command("verify").report
     assert (report["blobs"], report["bytes"], report["names"]) == (2, 8, 1)
+
+
+def test_result_is_noted_for_who_asks_later(store: Store, command: Command) -> None:
+    flip(store.path(store.keep(b"hello").hex))
+    report = command("verify").report
+    note = json.loads((store.root / ".verified").read_text())
+    assert time.time() - 60 < note.pop("time") <= time.time()
+    assert note.pop("seconds") >= 0
+    assert note == {"blobs": 1, "bytes": 5, "names": 0, "found": {"damaged": 1}}
+    assert note["found"] == report["found"]
+
+
+def test_result_that_cannot_be_noted_is_told(store: Store, command: Command) -> None:
+    (store.root / ".verified").mkdir()
+    outcome = command("verify")
+    assert (outcome.code, outcome.report["complete"]) == (0, True)
+    assert outcome.err == "filestored: /metrics will not tell of this check: Is a directory\n"
 
 
 def test_store_without_a_catalog_gets_none(store: Store, command: Command) -> None:
