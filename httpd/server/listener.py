@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from select import POLLIN, poll
-from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY, TCP_NOTSENT_LOWAT, socket
+from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY, socket
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -19,7 +19,7 @@ from httpd.server.request_id import RequestIds
 from httpd.server.room import Room
 from httpd.server.tally import Tally
 from httpd.server.traffic import Traffic
-from httpd.server.transport import UNPROVEN_UNSENT, Transport
+from httpd.server.transport import Transport
 from httpd.traps import acceptable, pause
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ class Server:
                 # Inherited by what is accepted (tcp(7)). Every response leaves in whole pieces, and
                 # Nagle's algorithm would hold back the last one until the client acknowledges.
                 listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-                listener.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNPROVEN_UNSENT)
         self._admit()
 
     def drain(self, *, now: bool, accept: bool = True) -> None:

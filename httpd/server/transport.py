@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable
 from fcntl import ioctl
+from math import inf
 from socket import AF_UNIX, IPPROTO_TCP, MSG_MORE, SHUT_WR, TCP_NOTSENT_LOWAT, socket
 from struct import Struct
 from termios import TIOCOUTQ
@@ -117,12 +118,13 @@ class Transport:
         length, and anything else would pass for a whole file.
         """
         offset, end = span.offset, span.offset + span.length
-        proof = offset + PROVEN_BYTES
+        proof: float = min(offset + PROVEN_BYTES, end)
+        self._bound_unsent(UNPROVEN_UNSENT)
         while offset < end:
             offset += self._sendfile_some(span, offset, min(end - offset, SENDFILE_TURN))
             if offset >= proof:
-                proof = end + 1  # once is enough
-                self._lift_bound()
+                proof = inf  # once is enough
+                self._bound_unsent(UNBOUNDED)
             if offset < end:
                 await self._writable(pace)
 
@@ -163,9 +165,11 @@ class Transport:
         self.traffic.sent += sent
         return sent
 
-    def _lift_bound(self) -> None:
+    def _bound_unsent(self, most: int) -> None:
+        # Not for an answer that is in memory here: it is no less there, and a client that sends all
+        # of its content before it reads a refusal would never come to that.
         if self._socket.family != AF_UNIX:
-            self._socket.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNBOUNDED)
+            self._socket.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, most)
 
     async def _writable(self, pace: Pace) -> None:
         """Wait until the kernel takes more; raise Disconnected at a client that stops reading.
