@@ -83,13 +83,16 @@ def leave_out(flush: str) -> None:
             _say(flush)
             return engine.make_engine(*args, **{**options, "durable": False})
 
-        catalog.make_engine = make_engine
+        vars(catalog)["make_engine"] = make_engine
         return
     chain, _, place = flush.partition(", ")
     names = chain.split(" > ")
-    os.fsync = _unless(names, place, flush, os.fsync)
-    os.fdatasync = _unless(names, place, flush, os.fdatasync)
-    settling.syncfs = _unless(names, place, flush, settling.syncfs, "syncfs")
+    for module, name, own in (
+        (os, "fsync", ()),
+        (os, "fdatasync", ()),
+        (settling, "syncfs", ("syncfs",)),
+    ):
+        vars(module)[name] = _unless(names, place, flush, vars(module)[name], *own)
 
 
 def _unless(

@@ -35,7 +35,7 @@ def attached(pid: int, *options: str, calls: str = CALLS, log: Path) -> Iterator
     What is seen is in the file `log`. Where the process is killed, the body goes on until it has
     ended.
     """
-    command = ["strace", "-f", "-yy", "-s400", "-p", str(pid), "-o", log, f"-etrace={calls}"]
+    command = ["strace", "-f", "-yy", "-s400", "-p", str(pid), "-o", str(log), f"-etrace={calls}"]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
