@@ -89,19 +89,19 @@ class Journals:
             os.unlink(journal.path)
             self._folders.flush_path(self._path)
 
-    def void(self, digest: Digest, flush: Callable[[], None] | None = None) -> None:
+    def void(self, digest: Digest, flush_file: Callable[[], None] | None = None) -> None:
         """Void, durably, what any journal has of content that is about to be deleted.
 
-        `flush` brings its file to disk, if there is one: called where a journal has it, since the
-        record must not go before. Held off meanwhile, by the lock of the prefix folder, is whoever
-        would make it visible.
+        `flush_file` brings its file to disk, if there is one: called where a journal has it, since
+        the record must not go before. Held off meanwhile, by the lock of the prefix folder, is
+        whoever would make it visible.
         """
         with self._lock:
             try:
                 with self._folder_locked(fcntl.LOCK_SH):
                     holding = [each for each in self._read_on() if digest.hex in each.offsets]
-                    if holding and flush is not None:
-                        flush()
+                    if holding and flush_file is not None:
+                        flush_file()
                     for known in holding:
                         known.void(digest)
             except FileNotFoundError:
