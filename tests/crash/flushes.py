@@ -30,6 +30,7 @@ NEEDED = {
     # In a journal.
     "GroupCommit._commit > Journal.flush": "store by hash, 4 KiB",
     "Journals.create > Folders.flush_path": "the first journal is made",
+    "LocalStorage._flush_file > Folders.flush": "what is in a journal is deleted",
     "_Known.void": "what is in a journal is deleted",
     "Journal.empty": "a journal is settled",
     "Settling.settle > Settling._flush_all > syncfs": "a journal is settled",

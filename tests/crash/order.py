@@ -54,6 +54,8 @@ RULES = [
     # A delete.
     Rule("remove content", "flush folder", "answer"),
     Rule("remove folder", "flush root", "answer"),
+    Rule("name content", "flush blob", "void"),
+    Rule("void", "flush journal", "remove content"),
     Rule("void", "flush journal", "answer"),
     Rule("drop damaged", "flush quarantine", "answer"),
     # With a name: the digest is noted, the content published, the name added; a name is taken
