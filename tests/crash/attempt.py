@@ -53,6 +53,12 @@ class Attempt:
         self.trace = strace.read(log)
 
     @property
+    def own_calls(self) -> list[strace.Call]:
+        """The calls of the operation, without those of a journal that is settled meanwhile."""
+        settling = {call.thread for call in self.trace if call.name == "syncfs"}
+        return [call for call in self.trace if call.thread not in settling]
+
+    @property
     def steps(self) -> list[Step]:
         """What was done, in the words of the store."""
         return steps_of(self.trace, self._stand.store)

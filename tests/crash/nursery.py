@@ -173,12 +173,14 @@ class _Nurse:
 
 
 def _serve(nurse: _Nurse) -> None:
-    for line in sys.stdin:
-        words = json.loads(line)
-        answer = getattr(nurse, words.pop("verb"))(**words)
-        print(json.dumps(answer), flush=True)
-    with suppress(ProcessLookupError):
-        nurse.kill()
+    try:
+        for line in sys.stdin:
+            words = json.loads(line)
+            answer = getattr(nurse, words.pop("verb"))(**words)
+            print(json.dumps(answer), flush=True)
+    finally:  # even where the tests were killed and nobody listens
+        with suppress(ProcessLookupError):
+            nurse.kill()
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ class Operation(NamedTuple):
 
     def alternatives(self) -> list[tuple[str, ...]]:
         """Return the steps of each way that may be taken: without a journal there is another."""
-        return [self.needed, NEW] if self.needed == JOURNALED else [self.needed]
+        alone = tuple(word for word in NEW if word != "write content" or self.size)
+        return [self.needed, alone] if "append" in self.needed else [self.needed]
 
     @property
     def is_new(self) -> bool:

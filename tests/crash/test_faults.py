@@ -75,7 +75,7 @@ def test_every_call_fails(operation: Operation, stand: Stand, tmp_path: Path) ->
         untroubled = Attempt(stand, operation, contents.fresh(operation.size))
         untroubled.carry_out(log=log)
         untroubled.check()
-    for (name, order), paths in calls_on_store(untroubled.trace, stand).items():
+    for (name, order), paths in calls_on_store(untroubled.own_calls, stand).items():
         for error in ERRORS[name]:
             fault = failing(name, order, error)
             attempt = attempt_with(fault, stand, operation, contents, log)

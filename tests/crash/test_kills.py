@@ -44,7 +44,7 @@ def test_killed_at_every_call(operation: Operation, stand: Stand, tmp_path: Path
         untroubled = Attempt(stand, operation, contents.fresh(operation.size))
         untroubled.carry_out(log=log)
         untroubled.check()
-    for name, order in sorted({(call.name, call.order) for call in untroubled.trace}):
+    for name, order in sorted({(call.name, call.order) for call in untroubled.own_calls}):
         for everything in (False, True):
             kill(operation, stand, contents, killing(name, order), log, everything=everything)
             tally[KILLS] += 1
