@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.crash import strace
-from tests.crash.operations import Operation, clear, post
+from tests.crash.operations import Contents, Operation, clear, post
 from tests.crash.order import Step, steps_of
 from tests.crash.stand import Answer, Broken, Stand
 from tests.crash.tally import ANSWERS, tally
@@ -97,6 +97,15 @@ class Attempt:
         assert found[witness].is_there
         assert len(found[witness].ids) == 1
         return found[self.ready.digest].is_there, len(found[self.ready.digest].ids)
+
+
+def go_through(stand: Stand, operation: Operation, contents: Contents, log: Path) -> Attempt:
+    """Carry an operation out with nothing in its way; return what is done every time."""
+    for _ in range(2):  # the first may open what stays open
+        attempt = Attempt(stand, operation, contents.fresh(operation.size))
+        attempt.carry_out(log=log)
+        attempt.check()
+    return attempt
 
 
 def _seen(state: tuple[bool, int]) -> tuple[bool, int]:

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from tests.crash.attempt import add_witness
+from tests.crash.stand import Stand
 from tests.crash.tally import tally
 
 # Debian's package of each program that the suite needs.
@@ -44,3 +49,13 @@ def pytest_terminal_summary(
 def cuts(request: pytest.FixtureRequest) -> int:
     """How many power cuts each kind of store is given."""
     return int(request.config.getoption("--cuts"))
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[Stand]:
+    """A daemon of one worker with one thread in its pool: it does one thing after the other."""
+    flags = ("--workers=1", "--threads=1")
+    with closing(Stand(tmp_path, tmp_path / "store", *flags)) as stand:
+        stand.start()
+        add_witness(stand)
+        yield stand

@@ -148,6 +148,13 @@ def operations(*sizes: str) -> list[Operation]:
     return found
 
 
+# Every way with one size, and the others where the way of the content itself is another one.
+TRIED = [
+    *operations("4 KiB"),
+    *(each for each in operations("nothing", "70 KiB", "3 MiB") if each.is_new),
+]
+
+
 class Contents:
     """Contents that are new, each of them, where that can be."""
 

@@ -6,13 +6,12 @@ made to fail, whether a disk could choose that moment or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.crash.attempt import Attempt, add_witness, only_worker
-from tests.crash.operations import Contents, Operation, operations
+from tests.crash.attempt import Attempt, go_through, only_worker
+from tests.crash.operations import TRIED, Contents, Operation
 from tests.crash.order import broken
 from tests.crash.stand import Stand
 from tests.crash.strace import Call, failing
@@ -49,36 +48,16 @@ STORE = {
 }
 CATALOG = [(503, "the catalog is not available; try again"), (507, "the catalog's disk is full")]
 
-TRIED = [
-    *operations("4 KiB"),
-    *(each for each in operations("nothing", "70 KiB", "3 MiB") if each.is_new),
-]
-
-
-@pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
-    """A daemon of one worker with one thread in its pool: it does one thing after the other."""
-    stand = Stand(tmp_path, tmp_path / "store", "--workers=1", "--threads=1")
-    try:
-        stand.start()
-        add_witness(stand)
-        yield stand
-    finally:
-        stand.close()
-
 
 @pytest.mark.parametrize("operation", TRIED, ids=lambda each: each.title)
-def test_every_call_fails(operation: Operation, stand: Stand, tmp_path: Path) -> None:
+def test_every_call_fails(operation: Operation, lone: Stand, tmp_path: Path) -> None:
     contents = Contents(operation.title)
     log = tmp_path / "trace"
-    for _ in range(2):  # the second shows what is done every time
-        untroubled = Attempt(stand, operation, contents.fresh(operation.size))
-        untroubled.carry_out(log=log)
-        untroubled.check()
-    for (name, order), paths in calls_on_store(untroubled.own_calls, stand).items():
+    untroubled = go_through(lone, operation, contents, log)
+    for (name, order), paths in calls_on_store(untroubled.own_calls, lone).items():
         for error in ERRORS[name]:
             fault = failing(name, order, error)
-            attempt = attempt_with(fault, stand, operation, contents, log)
+            attempt = attempt_with(fault, lone, operation, contents, log)
             why = f"{name} {order} {error}: {attempt.answer}\n" + log.read_text()
             assert attempt.answer is not None, why
             if attempt.acknowledged:
@@ -89,7 +68,7 @@ def test_every_call_fails(operation: Operation, stand: Stand, tmp_path: Path) ->
                 told = attempt.answer.status, attempt.answer.text.rstrip("\n")
                 assert told in [STORE[error], *(CATALOG if ".catalog.db" in paths else [])], why
             attempt.check(may_leave=name == "unlink")
-            assert only_worker(stand) == attempt.worker  # nobody had to be restarted
+            assert only_worker(lone) == attempt.worker  # nobody had to be restarted
             tally[FAULTS] += 1
 
 

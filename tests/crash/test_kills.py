@@ -4,49 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.crash.attempt import Attempt, add_witness
-from tests.crash.operations import Contents, Operation, operations
+from tests.crash.attempt import Attempt, go_through
+from tests.crash.operations import TRIED, Contents, Operation
 from tests.crash.stand import Stand
 from tests.crash.strace import killing
 from tests.crash.tally import KILLS, tally
 
 pytestmark = pytest.mark.crash
 
-# Every way with one size, and the others where the way of the content itself is another one.
-TRIED = [
-    *operations("4 KiB"),
-    *(each for each in operations("nothing", "70 KiB", "3 MiB") if each.is_new),
-]
-
-
-@pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
-    """A daemon of one worker with one thread in its pool: it does one thing after the other."""
-    stand = Stand(tmp_path, tmp_path / "store", "--workers=1", "--threads=1")
-    try:
-        stand.start()
-        add_witness(stand)
-        yield stand
-    finally:
-        stand.close()
-
 
 @pytest.mark.parametrize("operation", TRIED, ids=lambda each: each.title)
-def test_killed_at_every_call(operation: Operation, stand: Stand, tmp_path: Path) -> None:
+def test_killed_at_every_call(operation: Operation, lone: Stand, tmp_path: Path) -> None:
     contents = Contents(operation.title)
     log = tmp_path / "trace"
-    for _ in range(2):  # the second shows what is done every time
-        untroubled = Attempt(stand, operation, contents.fresh(operation.size))
-        untroubled.carry_out(log=log)
-        untroubled.check()
+    untroubled = go_through(lone, operation, contents, log)
     for name, order in sorted({(call.name, call.order) for call in untroubled.own_calls}):
         for everything in (False, True):
-            kill(operation, stand, contents, killing(name, order), log, everything=everything)
+            kill(operation, lone, contents, killing(name, order), log, everything=everything)
             tally[KILLS] += 1
 
 
