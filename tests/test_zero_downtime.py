@@ -63,6 +63,7 @@ def alive(pid: int) -> bool:
     return proc.stat(pid) is not None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["reload", "restart"])
 def test_kept_connection_is_told_to_go_elsewhere(command: str, daemon: Daemon) -> None:
     daemon.start()

@@ -95,7 +95,7 @@ class Master:
         self._reap()  # whoever died while nobody looked
         self._fork_candidates()
         self._hear()  # nor did anybody listen
-        while self._crew or self._waits_for_predecessors or not self._stopping:
+        while self._waits_for_others or not self._stopping:
             self._turn()
         # What a stop has cut off is nobody's any more; after each death before that, see _bury.
         self._clean_up()
@@ -114,9 +114,10 @@ class Master:
         self._watchdog.look(self._crew, self._settings.stall_timeout, leaving=self._stopping)
 
     @property
-    def _waits_for_predecessors(self) -> bool:
-        """Tell whether other masters of this daemon are still here: its end is theirs too."""
-        return self._serving and bool(self._claim.predecessors)
+    def _waits_for_others(self) -> bool:
+        """Tell whether processes of this daemon are still here, other masters counted in."""
+        predecessors = self._claim.predecessors if self._serving else ()
+        return bool(self._crew or self._rehearsal or predecessors)
 
     @property
     def _busy(self) -> bool:
@@ -150,7 +151,7 @@ class Master:
         if self._reception.heir and self._claim.ours:
             self._reception.heir.tell({"stop": number})
         if self._rehearsal:
-            self._rehearsal.kill()
+            self._rehearsal.dismiss(REHEARSAL_SECONDS)
         for listener in self._claim.listeners:
             # Connections would be let in, and wait for ever, while one copy is open anywhere.
             listener.close()

@@ -116,12 +116,13 @@ class Rehearsal:
     def kill_overdue(self) -> None:
         """End it if it takes too long."""
         if time.monotonic() >= self.kill_at:
-            self.kill()
+            self.kill_at = inf
+            os.kill(self.pid, signal.SIGKILL)
 
-    def kill(self) -> None:
-        """End it, and its worker with it, which notices that."""
-        self.kill_at = inf
-        os.kill(self.pid, signal.SIGKILL)
+    def dismiss(self, patience: float) -> None:
+        """Let it end, and its worker before it, within `patience` seconds."""
+        self.kill_at = min(self.kill_at, time.monotonic() + patience)
+        os.kill(self.pid, signal.SIGINT)
 
     def failure(self, how: str) -> str | None:
         """Return why the new code cannot take over, None if it can, once the process has ended.

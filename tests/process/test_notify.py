@@ -47,6 +47,7 @@ def test_life_of_a_service(manager: Manager, daemon: StubDaemon) -> None:
     manager.told(STOPPING="1")
 
 
+@pytest.mark.long
 def test_nobody_is_told_where_the_start_fails(manager: Manager, daemon: StubDaemon) -> None:
     daemon.env["NOTIFY_SOCKET"] = manager.address
     daemon.order("fail")
@@ -91,6 +92,7 @@ def test_watchdog_is_fed(manager: Manager, daemon: StubDaemon) -> None:
     assert stop(process) == 0
 
 
+@pytest.mark.long
 def test_watchdog_is_not_fed_while_a_loop_stands_still(
     manager: Manager, daemon: StubDaemon
 ) -> None:
@@ -167,6 +169,7 @@ def test_socket_activation(tmp_path: Path, lent: socket.socket, daemon: StubDaem
     manager.close()
 
 
+@pytest.mark.long
 def test_unix_socket_that_is_lent_stays(tmp_path: Path, daemon: StubDaemon) -> None:
     manager = Manager(tmp_path / "notify")
     path = tmp_path / "sock"
@@ -219,6 +222,7 @@ def test_queue_of_a_listener_that_is_taken_over_becomes_as_long_as_any(tmp_path:
             each.close()
 
 
+@pytest.mark.long
 def test_worker_knows_nothing_of_the_manager(tmp_path: Path, daemon: StubDaemon) -> None:
     manager = Manager(tmp_path / "notify")
     process = manager.run(daemon)

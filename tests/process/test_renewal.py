@@ -46,6 +46,7 @@ def test_hup_keeps_the_old_workers_where_fresh_ones_fail(
     assert reason in daemon.life_log()
 
 
+@pytest.mark.long
 def test_fresh_worker_that_never_comes_up_is_given_up(daemon: StubDaemon) -> None:
     daemon.shorten(crew__START_SECONDS=0.5, master__QUIT_SECONDS=0.1)
     daemon.start()
@@ -63,6 +64,7 @@ def rehearsing(daemon: StubDaemon) -> None:
     until(lambda: len(daemon.workers()) == 3, "a rehearsal is under way")
 
 
+@pytest.mark.long
 def test_second_hup_during_the_first_is_refused(daemon: StubDaemon) -> None:
     daemon.start()
     old = daemon.workers()
@@ -91,6 +93,7 @@ def test_worker_that_dies_during_a_reload_is_replaced(daemon: StubDaemon) -> Non
     assert not daemon.workers() & old
 
 
+@pytest.mark.long
 def test_stop_during_a_reload(daemon: StubDaemon) -> None:
     daemon.start()
     rehearsing(daemon)
@@ -182,9 +185,14 @@ def test_new_code_is_taken_up(installed: Installed) -> None:
     ("line", "reason"),
     [
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("this is no Python", "SyntaxError: invalid syntax"),
-        ("raise SystemExit(3)", "the new code exited with status 3"),
-        ("import os; os.kill(os.getpid(), 9)", "the new code was killed by SIGKILL"),
+        pytest.param(*("this is no Python", "SyntaxError: invalid syntax"), marks=pytest.mark.long),
+        pytest.param(
+            *("raise SystemExit(3)", "the new code exited with status 3"), marks=pytest.mark.long
+        ),
+        pytest.param(
+            *("import os; os.kill(os.getpid(), 9)", "the new code was killed by SIGKILL"),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_new_code_that_does_not_start(line: str, reason: str, installed: Installed) -> None:

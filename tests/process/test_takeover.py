@@ -121,10 +121,20 @@ def test_old_daemon_may_be_stopped_alone(daemon: StubDaemon) -> None:
     ("order", "flags", "reason"),
     [
         ("fail", [], "RuntimeError: told to fail"),
-        ("die", [], "exited with status 7 before it was ready"),
-        ("", ["--store={file}/store"], "cannot use the store {file}/store: Not a directory"),
-        ("", ["--user=no-such-one"], "--user: there is no 'no-such-one'"),
-        ("", ["--host=192.0.2.1"], "Cannot assign requested address"),
+        pytest.param(
+            *("die", [], "exited with status 7 before it was ready"), marks=pytest.mark.long
+        ),
+        pytest.param(
+            *("", ["--store={file}/store"], "cannot use the store {file}/store: Not a directory"),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            *("", ["--user=no-such-one"], "--user: there is no 'no-such-one'"),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            *("", ["--host=192.0.2.1"], "Cannot assign requested address"), marks=pytest.mark.long
+        ),
     ],
 )
 def test_restart_that_fails(order: str, flags: list[str], reason: str, daemon: StubDaemon) -> None:
@@ -160,6 +170,7 @@ def test_restart_during_a_reload_is_refused(daemon: StubDaemon) -> None:
     until(lambda: daemon.life_log().count("2 workers serve") == 2)
 
 
+@pytest.mark.long
 def test_stop_ends_a_restart_that_is_under_way(daemon: StubDaemon) -> None:
     daemon.start()
     daemon.order("hang")
@@ -200,6 +211,7 @@ def refused(port: int) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_restart_on_a_port_that_is_taken(daemon: StubDaemon) -> None:
     daemon.start()
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -233,6 +245,7 @@ def test_restart_from_a_unix_socket_and_back(daemon: StubDaemon) -> None:
 # ---- a daemon that does not answer
 
 
+@pytest.mark.long
 def test_daemon_without_a_socket_for_orders_is_stopped_first(daemon: StubDaemon) -> None:
     daemon.start()
     daemon.pidfile.with_name("pid.sock").unlink()
@@ -256,6 +269,7 @@ def test_daemon_that_hears_nothing_is_killed_first(daemon: StubDaemon) -> None:
     assert daemon.ask() in daemon.workers()
 
 
+@pytest.mark.long
 def test_orders_that_make_no_sense(daemon: StubDaemon) -> None:
     daemon.start()
     path = orders_path(daemon.pidfile)
@@ -293,6 +307,7 @@ def test_folder_with_a_long_name(tmp_path: Path) -> None:
         daemon.end()
 
 
+@pytest.mark.long
 @pytest.mark.root
 def test_root_restarts_it_as_another_user(public_folder: Path) -> None:
     daemon = StubDaemon(public_folder)

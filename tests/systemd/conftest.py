@@ -8,7 +8,7 @@ import pytest
 
 from tests.systemd.machines import Machine
 
-NEEDED = ("systemctl", "unshare", "nsenter", "ip", "pgrep", "curl", "git")
+NEEDED = ("systemctl", "unshare", "nsenter", "ip", "pgrep", "curl")
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine that runs, with the project in it."""
     missing = [name for name in NEEDED if not shutil.which(name)]
     if missing or not os.path.exists("/lib/systemd/systemd"):
-        pytest.skip(f"needs systemd, util-linux, iproute2, procps, curl and git: {missing}")
+        pytest.skip(f"needs systemd, util-linux, iproute2, procps and curl: {missing}")
     machine = Machine(tmp_path_factory.mktemp("machine"))
     try:
         machine.install_project()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -17,6 +18,7 @@ from tests.daemons import PATIENCE, PROJECT
 SCRIPT = Path(__file__).with_name("machine.sh")
 PLACE = "/home/a user/file store"  # where the project lies in it: with spaces, in somebody's home
 LIBRARIES = "/srv/libraries"  # what its virtual environment has: there is no network to get it from
+NOT_CLONED = (".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "log", "??")
 PYTHON = Path(sys.executable).resolve()
 
 
@@ -37,15 +39,7 @@ class Machine:
 
     def install_project(self) -> None:
         """Copy the project, with a virtual environment that is ready."""
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=PROJECT, capture_output=True, check=True, text=True,
-        )  # fmt: skip
-        for name in filter(None, listed.stdout.split("\0")):
-            copy = self.project / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes((PROJECT / name).read_bytes())
-            copy.chmod((PROJECT / name).stat().st_mode)
+        shutil.copytree(PROJECT, self.project, ignore=shutil.ignore_patterns(*NOT_CLONED))
         environment = self.project / ".venv"
         venv.create(environment, symlinks=True)
         (packages,) = environment.glob("lib/python*/site-packages")

@@ -236,6 +236,7 @@ def test_wrong_option_is_refused_before_anything_is_done(machine: Machine) -> No
     assert machine.ask("id", "filestored").returncode == 1
 
 
+@pytest.mark.long
 def test_code_that_the_service_could_not_read(machine: Machine) -> None:
     machine.do("chmod", "o-r", f"{PLACE}/main.py")
     done = machine.setup()
