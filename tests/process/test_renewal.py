@@ -185,12 +185,13 @@ def test_new_code_is_taken_up(installed: Installed) -> None:
     ("line", "reason"),
     [
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-        pytest.param(*("this is no Python", "SyntaxError: invalid syntax"), marks=pytest.mark.long),
+        pytest.param("this is no Python", "SyntaxError: invalid syntax", marks=pytest.mark.long),
         pytest.param(
-            *("raise SystemExit(3)", "the new code exited with status 3"), marks=pytest.mark.long
+            "raise SystemExit(3)", "the new code exited with status 3", marks=pytest.mark.long
         ),
         pytest.param(
-            *("import os; os.kill(os.getpid(), 9)", "the new code was killed by SIGKILL"),
+            "import os; os.kill(os.getpid(), 9)",
+            "the new code was killed by SIGKILL",
             marks=pytest.mark.long,
         ),
     ],

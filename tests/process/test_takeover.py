@@ -121,19 +121,18 @@ def test_old_daemon_may_be_stopped_alone(daemon: StubDaemon) -> None:
     ("order", "flags", "reason"),
     [
         ("fail", [], "RuntimeError: told to fail"),
+        pytest.param("die", [], "exited with status 7 before it was ready", marks=pytest.mark.long),
         pytest.param(
-            *("die", [], "exited with status 7 before it was ready"), marks=pytest.mark.long
-        ),
-        pytest.param(
-            *("", ["--store={file}/store"], "cannot use the store {file}/store: Not a directory"),
+            "",
+            ["--store={file}/store"],
+            "cannot use the store {file}/store: Not a directory",
             marks=pytest.mark.long,
         ),
         pytest.param(
-            *("", ["--user=no-such-one"], "--user: there is no 'no-such-one'"),
-            marks=pytest.mark.long,
+            "", ["--user=no-such-one"], "--user: there is no 'no-such-one'", marks=pytest.mark.long
         ),
         pytest.param(
-            *("", ["--host=192.0.2.1"], "Cannot assign requested address"), marks=pytest.mark.long
+            "", ["--host=192.0.2.1"], "Cannot assign requested address", marks=pytest.mark.long
         ),
     ],
 )
