@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemons import PROJECT
-from tests.docker.engine import LONGEST, Engine
+from tests.docker.engine import APART, LONGEST, Engine
 
 NEEDED = ("dockerd", "docker", "docker-compose", "debootstrap")
 # A root file system that stands in for the image that FROM names.
@@ -38,7 +38,8 @@ def base(engine: Engine) -> str:
     """The name of an image with Debian and its Python."""
     folder = Path(tempfile.mkdtemp(prefix="debian"))
     try:
-        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(folder))
+        own = ["--variant=minbase", f"--include={PACKAGES}", "bookworm", str(folder)]
+        run(*APART, "debootstrap", *own)
         with subprocess.Popen(["tar", "-C", str(folder), "-c", "."], stdout=subprocess.PIPE) as tar:
             subprocess.run(
                 ["docker", "import", "-", BASE], stdin=tar.stdout, env=engine.env, check=True,

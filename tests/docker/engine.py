@@ -12,6 +12,10 @@ from pathlib import Path
 from tests.daemons import until
 
 LONGEST = 300.0  # seconds, of a build
+# What is mounted below is seen by nobody else, and gone with the process: no clean-up can ever walk
+# into the machine's own files (unshare(1)).
+APART = ("unshare", "--mount", "--propagation=private")
+GROUPS = Path("/sys/fs/cgroup")
 NO_NETWORK = (
     "--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false",
     "--exec-opt=native.cgroupdriver=cgroupfs",
@@ -30,9 +34,12 @@ class Engine:
         """Start it; return when it answers."""
         folder = self._folder
         own = [f"--data-root={folder}/data", f"--exec-root={folder}/exec"]
+        own += [f"--cgroup-parent=/{folder.name}"]
         own += [f"--host=unix://{folder}/socket", f"--pidfile={folder}/pid"]
         with open(folder / "log", "wb") as log:
-            self._process = subprocess.Popen(["dockerd", *NO_NETWORK, *own], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [*APART, "dockerd", *NO_NETWORK, *own], stdout=log, stderr=log
+            )
         try:
             until(self._answers, f"see {folder}/log")
         except AssertionError:
@@ -45,13 +52,11 @@ class Engine:
         """Stop it, and take away what it has made."""
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(60)
-        subprocess.run(["umount", f"{self._folder}/exec/netns/default"], capture_output=True)
-        with suppress(OSError):
-            for group in Path("/sys/fs/cgroup").glob("**/docker"):
-                for path in sorted(group.rglob("*"), reverse=True):
-                    if path.is_dir():
-                        path.rmdir()
-                group.rmdir()
+        # With cgroups of version 1 each controller has the group.
+        for group in (GROUPS / self._folder.name, *GROUPS.glob(f"*/{self._folder.name}")):
+            for path in sorted((group, *group.rglob("*/")), reverse=True):
+                with suppress(OSError):
+                    path.rmdir()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __call__(self, *line: str, check: bool = True) -> str:
