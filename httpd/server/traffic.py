@@ -6,7 +6,7 @@ attribute takes a quarter of the time of a cell of the board, and no lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from httpd.metrics import counting
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from httpd.server.connection import Connection
     from httpd.server.loop import Loop
 
-# Nobody looks more often than that. With 10,000 connections, putting it on the board takes 1 ms.
-SECONDS = 0.25
+# Nobody looks more often than that. To look at 10,000 connections takes 1 ms: the more there are,
+# the more rarely that is done.
+SECONDS, SECONDS_A_CONNECTION = 0.25, 1e-4
 # What is answered out of memory was asked for by a GET, see Recall.
 _REPEATED = REQUEST_DURATION["GET"]
 
@@ -29,7 +30,7 @@ class Traffic:
     __slots__ = ("_connections", "_durations", "_loop", "_scheduled", "accepted", "changed",
                  "received", "seconds", "sent")  # fmt: skip
 
-    def __init__(self, loop: Loop, connections: Iterable[Connection]) -> None:
+    def __init__(self, loop: Loop, connections: Collection[Connection]) -> None:
         """Take the loop, and the connections that there are at any time."""
         self._loop = loop
         self._connections = connections
@@ -64,7 +65,7 @@ class Traffic:
         counting.merge(counted)
 
     async def _tell_soon(self) -> None:
-        await pause(self._loop.now + SECONDS)
+        await pause(self._loop.now + SECONDS + SECONDS_A_CONNECTION * len(self._connections))
         self._scheduled = False
         self.tell()
 
