@@ -160,23 +160,21 @@ def test_commands_work_inside(start: Start, engine: Engine) -> None:
 
 
 # The tests' engine has no networks of its own, so the port is not published but the host's.
-OVERRIDE = """
-services:
-  filestored:
-    network_mode: host
-    environment: {FILESTORED_HOST: 127.0.0.1, FILESTORED_PORT: "0"}
-"""
+PORTS = 'ports: ["127.0.0.1:9000:9000"]'
+HOST = 'network_mode: host\n    environment: {FILESTORED_HOST: 127.0.0.1, FILESTORED_PORT: "0"}'
 
 
 def test_compose_starts_it_hardened_and_keeps_the_files(
     engine: Engine, image: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "override.yaml").write_text(OVERRIDE)
-    files = ["-f", str(PROJECT / "compose.yaml"), "-f", str(tmp_path / "override.yaml")]
+    text = (PROJECT / "compose.yaml").read_text()
+    assert PORTS in text
+    file = tmp_path / "compose.yaml"
+    file.write_text(text.replace(PORTS, HOST))
 
     def compose(*line: str) -> str:
         done = subprocess.run(
-            ["docker-compose", "-p", "trial", *files, *line],
+            ["docker-compose", "--project-name=trial", f"--file={file}", *line],
             env=engine.env, capture_output=True, text=True, timeout=LONGEST, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
