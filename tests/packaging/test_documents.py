@@ -87,7 +87,7 @@ def complete(folder: Path, name: str, *words: str) -> list[str]:
     ("words", "offered"),
     [
         (["st"], ["start", "status", "stop"]),
-        (["start", "--st"], ["--store"]),
+        (["start", "--sto"], ["--store"]),
         (["start", "--hash", "sha"], ["sha1", "sha256", "sha512"]),
         (["start", "--hash", "=", "sha5"], ["sha512"]),
         (["start", "--durability", "="], ["full", "none"]),

@@ -91,7 +91,7 @@ def test_wheel_has_what_belongs_in_it_and_nothing_else(wheel: Path) -> None:
     assert "httpd/app/page.html" in names
     modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "httpd").rglob("*.py")}
     assert {name for name in names if name.startswith("httpd/")} == {
-        *modules, "httpd/app/page.html",
+        *modules, "httpd/app/page.html", "httpd/process/unit.service", "httpd/process/unit.socket",
     }  # fmt: skip
     assert {f"{version}.data/data/{name}" for name in FILES} <= set(names)
 
@@ -154,7 +154,9 @@ def test_installed_daemon_makes_its_folder(tmp_path: Path) -> None:
     started = run("start", "--port=0", "--host=127.0.0.1", "--workers=1")
     try:
         assert started.returncode == 0, started.stderr
-        assert {"filestored.pid", "filestored.pid.opts", "log", "store"} == set(os.listdir(folder))
+        assert {
+            *("filestored.pid", "filestored.pid.opts", "filestored.pid.sock", "log", "store")
+        } == set(os.listdir(folder))
     finally:
         stopped = run("stop")
     assert stopped.stdout.startswith("filestored stopped")
