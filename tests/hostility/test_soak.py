@@ -45,6 +45,7 @@ class Owner:
         self.client: Client | None = None
         self.asked = 0
         self.cut_off = 0
+        self.story: dict[str, list[tuple[str, int]]] = {}  # what was done, after how many failures
 
     def work(self, stop: Event) -> None:
         """Do one thing after the other until told to stop."""
@@ -58,9 +59,11 @@ class Owner:
         content = self.random.randbytes(size) + b"%d" % self.random.getrandbits(128)
         digest = hashlib.md5(content).hexdigest()
         framed = self.random.choice((raw.post, chunked, in_a_form))(content)
+        before = self.cut_off
         reply = self.ask(framed)  # an upload may be given again, whatever has become of it
         assert (reply.status, reply.content.decode().strip()) == (200, digest)
         self.files[digest] = content
+        self.story.setdefault(digest, []).append(("stored", self.cut_off - before))
 
     def fetch(self) -> None:
         if self.files:
@@ -77,11 +80,13 @@ class Owner:
             assert reply.status == 200 or (reply.status == 404 and self.cut_off > before)
             del self.files[digest]
             self.deleted.append(digest)
+            self.story[digest].append(("deleted", self.cut_off - before))
 
     def miss(self) -> None:
         if self.deleted:
             digest = self.random.choice(self.deleted)
-            assert self.ask(request(f"/?file_hash={digest}")).status == 404
+            reply = self.ask(request(f"/?file_hash={digest}"))
+            assert reply.status == 404, (digest, self.story[digest])
 
     def ask(self, data: bytes) -> Reply:
         """Ask until there is an answer; a worker that is killed cuts it off."""
