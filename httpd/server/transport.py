@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable
 from fcntl import ioctl
-from math import inf
 from socket import AF_UNIX, IPPROTO_TCP, MSG_MORE, SHUT_WR, TCP_NOTSENT_LOWAT, socket
 from struct import Struct
 from termios import TIOCOUTQ
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
 PIECE = 256 * 1024
 # What one sendfile may take of a turn, so that a fast reader of a big file holds up nobody.
 SENDFILE_TURN = 1024 * 1024
-# What the kernel may hold for a client beyond what is on its way (tcp(7), TCP_NOTSENT_LOWAT). With
-# its usual megabytes, some hundred clients that read nothing would use up the TCP memory of the
-# machine. One that has taken so much in one go is a reader, and gets the rest without that bound,
-# which would cost a large download half as much CPU again.
+# What the kernel may hold of a file beyond what is on its way (tcp(7), TCP_NOTSENT_LOWAT). With its
+# usual megabytes, some hundred clients that read nothing would use up the machine's TCP memory. One
+# that has taken so much in one go is a reader, and gets the rest without that bound, which would
+# cost a large download half as much CPU again.
 UNPROVEN_UNSENT = 256 * 1024
 PROVEN_BYTES = 8 * 1024 * 1024
 UNBOUNDED = 0x7FFFFFFF
@@ -118,13 +117,15 @@ class Transport:
         length, and anything else would pass for a whole file.
         """
         offset, end = span.offset, span.offset + span.length
-        proof: float = min(offset + PROVEN_BYTES, end)
-        self._bound_unsent(UNPROVEN_UNSENT)
+        proof = offset + PROVEN_BYTES
+        bounded = span.length > UNPROVEN_UNSENT and self._socket.family != AF_UNIX
+        if bounded:
+            self._bound_unsent(UNPROVEN_UNSENT)
         while offset < end:
             offset += self._sendfile_some(span, offset, min(end - offset, SENDFILE_TURN))
-            if offset >= proof:
-                proof = inf  # once is enough
+            if bounded and offset >= min(proof, end):
                 self._bound_unsent(UNBOUNDED)
+                bounded = False
             if offset < end:
                 await self._writable(pace)
 
@@ -165,11 +166,8 @@ class Transport:
         self.traffic.sent += sent
         return sent
 
-    def _bound_unsent(self, most: int) -> None:
-        # Not for an answer that is in memory here: it is no less there, and a client that sends all
-        # of its content before it reads a refusal would never come to that.
-        if self._socket.family != AF_UNIX:
-            self._socket.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, most)
+    def _bound_unsent(self, size: int) -> None:
+        self._socket.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
 
     async def _writable(self, pace: Pace) -> None:
         """Wait until the kernel takes more; raise Disconnected at a client that stops reading.
