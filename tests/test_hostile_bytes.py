@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -72,11 +73,20 @@ def converse(client: socket.socket, random: Random) -> list[raw.Answer]:
         for piece in random_cuts(damaged(random), random, 3):
             client.sendall(piece)
         if ending == "read":
-            client.shutdown(socket.SHUT_WR)
+            half_close(client)
             return raw.answers_in(raw.receive_all(client))
     if ending == "reset":  # socket(7), SO_LINGER
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return []
+
+
+def half_close(client: socket.socket) -> None:
+    """Send no more; that the server has cut the client off by now is as good."""
+    try:
+        client.shutdown(socket.SHUT_WR)
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
 
 
 def rain(daemon: Daemon, random: Random, conversations: int) -> set[int]:

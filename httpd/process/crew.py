@@ -53,6 +53,13 @@ stand, so none of them comes too early.
 """
 
 
+class Workers(NamedTuple):
+    """What every worker runs, and the descriptor of what all of them share (NOBODY: nothing)."""
+
+    run: RunWorker
+    shared: int
+
+
 class Role(Enum):
     """What the master expects of a worker."""
 

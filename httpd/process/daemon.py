@@ -23,7 +23,7 @@ from loguru import logger
 from httpd import log, metrics
 from httpd.config import VERSION, Settings, inheritance
 from httpd.process.claim import Claim, take
-from httpd.process.crew import START_SECONDS, RunWorker
+from httpd.process.crew import START_SECONDS, Workers
 from httpd.process.identity import Identity, find_identity
 from httpd.process.listeners import is_open_to_all, lent_listeners, unix_path, url
 from httpd.process.master import Master
@@ -58,8 +58,9 @@ class Storage(Protocol):
 class Parts(NamedTuple):
     """What a daemon is made of besides its processes."""
 
-    # Called in the master: makes what its workers share, and returns what each of them runs.
-    make_workers: Callable[[Settings], RunWorker]
+    # Called in the master: makes what its workers share, or goes on with what its earlier self has
+    # left in a descriptor.
+    make_workers: Callable[[Settings, int | None], Workers]
     open_storage: Callable[[Settings], Storage]
     # Told of the settings while nothing is forked, bound or given up yet. Raises BadOption.
     prepare: Callable[[Settings], None] = lambda _settings: None
@@ -260,9 +261,9 @@ def _be_master(
         context.__enter__()
         storage = _open(claim, parts, logs)
         metrics.open_board(succession.board if succession else None)
-        run_worker = parts.make_workers(claim.settings)
+        workers = parts.make_workers(claim.settings, succession.tally if succession else None)
         master = Master(
-            claim, readiness, run_worker, storage.sweep, notifier or Notifier(), succession
+            claim, readiness, workers, storage.sweep, notifier or Notifier(), succession
         )
         failure = master.run()
         logger.info("filestored has stopped" if claim.ours else "the predecessor has left")

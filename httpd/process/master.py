@@ -22,7 +22,7 @@ from httpd.process.crew import (
     Crew,
     Post,
     Role,
-    RunWorker,
+    Workers,
     describe,
 )
 from httpd.process.listeners import url
@@ -52,7 +52,7 @@ class Master:
         self,
         claim: Claim,
         readiness: Readiness,
-        run_worker: RunWorker,
+        workers: Workers,
         sweep: Callable[[], object],
         notifier: Notifier,
         succession: Succession | None = None,
@@ -61,7 +61,7 @@ class Master:
         self._claim = claim
         self._settings = claim.settings
         self._readiness = readiness
-        self._run_worker = run_worker
+        self._workers = workers
         self._sweep = sweep
         self._notifier = notifier
         self._actions: dict[int, Callable[[], None]] = {
@@ -248,6 +248,7 @@ class Master:
             life=[crew.life_in, crew.life_out],
             heartbeats=crew.heartbeats.fileno(),
             board=metrics.descriptor(),
+            tally=self._workers.shared,
             workers=[worker.kept() for worker in crew],
             predecessors=[predecessor.fileno() for predecessor in claim.predecessors],
             asker=asker.fileno() if asker else NOBODY,
@@ -329,7 +330,7 @@ class Master:
     def _fork(self, role: Role) -> bool:
         claim = self._claim
         post = partial(Post, self._settings, claim.listeners, claim.lent)
-        return self._crew.hire(role, self._run_worker, post, self._let_go)
+        return self._crew.hire(role, self._workers.run, post, self._let_go)
 
     def _let_go(self) -> None:
         """Close what is the master's alone: a copy of the lock would outlive it."""

@@ -41,6 +41,7 @@ class Succession:
     life: list[int]  # both ends of the pipe by which the workers know that the master lives
     heartbeats: int
     board: int  # where all processes count, see `httpd.metrics`
+    tally: int  # where the workers count connections, see `httpd.server.tally`
     workers: list[list[float | str]]  # see `httpd.process.crew.Worker`
     predecessors: list[int]  # masters that are on their way out
     asker: int  # the conversation of whoever waits for the answer
@@ -49,7 +50,7 @@ class Succession:
     def descriptors(self) -> list[int]:
         """Return what must survive the exec."""
         several = [*self.listeners, *self.life, self.pidfile, self.orders]
-        several += [self.heartbeats, self.board]
+        several += [self.heartbeats, self.board, self.tally]
         several += [*self.predecessors, self.asker, *(int(worker[1]) for worker in self.workers)]
         return [each for each in several if each != NOBODY]
 

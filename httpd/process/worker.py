@@ -19,7 +19,7 @@ from httpd.app.metrics import Metrics
 from httpd.app.routes import Application
 from httpd.catalog.catalog import Catalog
 from httpd.config import VERSION, BadOption, Settings
-from httpd.process.crew import Post, RunWorker
+from httpd.process.crew import Post, Workers
 from httpd.process.heartbeats import EVERY_SECONDS
 from httpd.server.listener import Server
 from httpd.server.loop import Loop
@@ -151,14 +151,14 @@ def catalog_url(settings: Settings) -> str:
     return settings.database_url or f"sqlite:///{settings.store}/.catalog.db"
 
 
-def make_workers(settings: Settings) -> RunWorker:
-    """Make what the workers share; return what each of them runs. Raises OSError."""
-    tally = Tally(settings.workers)
+def make_workers(settings: Settings, left: int | None) -> Workers:
+    """Make what the workers share, or go on with what is `left` of it. Raises OSError."""
+    tally = Tally(settings.workers, left)
 
     def run_worker(post: Post) -> None:
         Worker(post, tally).run()
 
-    return run_worker
+    return Workers(run_worker, tally.fileno())
 
 
 def _allow_descriptors() -> None:

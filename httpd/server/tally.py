@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import secrets
+from hashlib import blake2b
 
 # A place for each client, chosen by hash. Two clients in one place count as one, so each has two
 # places, and the smaller number is taken: of 1,000 clients at the same time about fifteen are then
@@ -12,6 +14,7 @@ import os
 PLACES = 1 << 14
 ROW = PLACES + 1  # the last number of a row is that of all clients together
 NUMBER_BYTES = 4
+KEY_BYTES = 64  # in front of the rows
 # Workers that are replaced keep their connections for a while, beside their successors.
 GENERATIONS = 4
 
@@ -23,14 +26,29 @@ class Tally:
     takes from a worker that dies (fcntl(2), advisory record locks).
     """
 
-    def __init__(self, workers: int) -> None:
-        """Make the rows for that many workers. Raises OSError."""
+    def __init__(self, workers: int, left: int | None = None) -> None:
+        """Make the rows for that many workers. Raises OSError.
+
+        `left`: descriptor of the tally of the master's earlier self, whose workers count there
+        still, and have the connections that they have.
+        """
         count = workers * GENERATIONS
-        self._file = os.memfd_create("filestored-clients", os.MFD_CLOEXEC)
-        os.ftruncate(self._file, count * ROW * NUMBER_BYTES)
-        numbers = memoryview(mmap.mmap(self._file, 0)).cast("I")
+        if left is None:
+            self._file = os.memfd_create("filestored-clients", os.MFD_CLOEXEC)
+            os.write(self._file, secrets.token_bytes(KEY_BYTES))
+        else:
+            self._file = left
+            count = max(count, (os.fstat(left).st_size - KEY_BYTES) // (ROW * NUMBER_BYTES))
+        os.ftruncate(self._file, KEY_BYTES + count * ROW * NUMBER_BYTES)
+        shared = memoryview(mmap.mmap(self._file, 0))
+        self._key = bytes(shared[:KEY_BYTES])
+        numbers = shared[KEY_BYTES:].cast("I")
         self._rows = [numbers[row * ROW : (row + 1) * ROW] for row in range(count)]
         self._own = -1
+
+    def fileno(self) -> int:
+        """Return the descriptor of the shared memory."""
+        return self._file
 
     def claim(self) -> None:
         """Take a row, in the worker that will count in it.
@@ -44,13 +62,20 @@ class Tally:
 
     def add(self, client: str, change: int) -> int:
         """Count a connection (1) or the end of one (-1); return what all workers have counted."""
-        # The seed of the hash is the daemon's own: nobody can choose whom to share a place with.
-        high, low = divmod(hash(client) % (PLACES * PLACES), PLACES)
+        high, low = self.places_of(client)
         own = self._rows[self._own]
         own[high] += change
         if low != high:
             own[low] += change
         return min(sum(row[high] for row in self._rows), sum(row[low] for row in self._rows))
+
+    def places_of(self, client: str) -> tuple[int, int]:
+        """Return the two places of a client.
+
+        The key of the hash is the daemon's own: nobody can choose whom to share a place with.
+        """
+        digest = blake2b(client.encode(), key=self._key, digest_size=8).digest()
+        return divmod(int.from_bytes(digest) % (PLACES * PLACES), PLACES)
 
     def add_to_all(self, change: int) -> None:
         """Count a connection of whomever (1) or the end of one (-1)."""

@@ -21,8 +21,9 @@ from loguru import logger
 from httpd import log
 from httpd.config import Settings
 from httpd.process import control, crew, daemon, master, takeover
-from httpd.process.crew import Post
+from httpd.process.crew import Post, Workers
 from httpd.process.daemon import Parts
+from httpd.process.renewal import NOBODY
 
 ORDERS = {
     "fail": "raise before being ready",
@@ -137,9 +138,13 @@ def run_stub(post: Post) -> None:
     worker.serve()
 
 
+def stub_parts() -> Parts:
+    return Parts(lambda _settings, _left: Workers(run_stub, NOBODY), StubStorage)
+
+
 if __name__ == "__main__":
     for title, value in SHORTER.items():
         module, _, name = title.partition(".")
         setattr(MODULES[module], name, value)
     home = Path(__file__).resolve().parent
-    sys.exit(control.main(sys.argv[1:], home, lambda: Parts(lambda _: run_stub, StubStorage)))
+    sys.exit(control.main(sys.argv[1:], home, stub_parts))

@@ -228,7 +228,7 @@ def test_new_code_that_is_gone(installed: Installed) -> None:
 
 def test_rehearsal_that_takes_too_long(tmp_path: Path) -> None:
     """As for a program that cannot be run at all, which an interpreter that is gone is."""
-    nothing = Succession([], False, True, NOBODY, NOBODY, [], NOBODY, NOBODY, [], [], NOBODY)
+    nothing = Succession([], False, True, NOBODY, NOBODY, [], *[NOBODY] * 3, [], [], NOBODY)
     with pytest.raises(FileNotFoundError):
         Rehearsal([str(tmp_path / "python")], [], nothing, 1.0)
     sleeper = Rehearsal(["/bin/sh", "-c", "exec sleep 60"], [], nothing, 0.0)

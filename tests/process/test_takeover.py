@@ -49,7 +49,7 @@ def test_request_under_way_is_finished_by_the_old_daemon(daemon: StubDaemon) -> 
     assert not gone(before)
     assert int(slow.answer()) in old
     until(lambda: gone(before))
-    assert daemon.command("status").returncode == 0
+    assert daemon.command("get_pid").returncode == 0
     assert "the predecessor has left" in daemon.life_log()
 
 

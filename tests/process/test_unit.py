@@ -58,7 +58,8 @@ def test_flags_that_everybody_asks_for_are_shown_and_others_where_they_are_given
 
 VALUES = {
     "host": "127.0.0.1", "hash": "sha256", "durability": "none", "log": "INFO",
-    "database_url": "postgresql://u:p@h/d", "port": "9001",
+    "database_url": "postgresql://u:p@h/d", "port": "9001", "trusted_proxy": "10.0.0.0/8",
+    "access_log": "json",
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from httpd.server.tally import GENERATIONS, PLACES, Tally
+from httpd.server.tally import GENERATIONS, Tally
 
 
 @pytest.fixture
@@ -44,17 +44,13 @@ def test_every_client_has_its_own_number(tally: Tally) -> None:
 
 def test_a_client_in_one_place_only_is_counted_once(tally: Tally) -> None:
     tally.claim()
-    both = next(text for text in map(str, range(10**7)) if _places(text) == 1)
+    both = next(text for text in map(str, range(10**7)) if len(set(tally.places_of(text))) == 1)
     assert [tally.add(both, 1), tally.add(both, 1), tally.add(both, -1)] == [1, 2, 1]
-
-
-def _places(client: str) -> int:
-    return len(set(divmod(hash(client) % (PLACES * PLACES), PLACES)))
 
 
 def test_who_shares_one_place_is_not_taken_for_the_other(tally: Tally) -> None:
     tally.claim()
-    first = {client: divmod(hash(client) % PLACES**2, PLACES) for client in map(str, range(3000))}
+    first = {client: tally.places_of(client) for client in map(str, range(3000))}
     by_high: dict[int, str] = {}
     for client, (high, low) in first.items():
         other = by_high.setdefault(high, client)
@@ -108,3 +104,13 @@ def test_more_workers_than_rows_count_on_their_own(tally: Tally) -> None:
     finally:
         for child in children:
             child.kill()
+
+
+def test_a_next_self_of_the_master_goes_on_with_it(tally: Tally) -> None:
+    child = Child(tally, lambda: tally.add("a", 3))
+    for workers in 1, 2, 5:  # another number is no reason to forget anybody
+        again = Tally(workers, tally.fileno())
+        again.claim()
+        assert again.add("a", 0) == 3
+        assert again.places_of("a") == tally.places_of("a")
+    child.kill()
