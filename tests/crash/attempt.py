@@ -48,6 +48,7 @@ class Attempt:
             with strace.attached(self.worker, *options, log=log):
                 try:
                     self.answer = self.ready.ask(caller)
+                    strace.wait_for_answers(log, 1)
                 except Broken:
                     until(lambda: self.worker not in self._stand.workers(), "it lives on")
         self.trace = strace.read(log)
@@ -73,6 +74,8 @@ class Attempt:
 
         `may_leave`: a staged file that could not be removed is left to be swept.
         """
+        if not may_leave:  # a master that has lost its worker may be about to sweep
+            until(lambda: not self._stand.staged(), "something stays staged")
         self._stand.repair(*["abandoned"] * may_leave)
         before, after = map(_seen, (self.ready.before, self.ready.after))
         assert self._state() in ([after] if self.acknowledged else [before, after])

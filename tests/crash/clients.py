@@ -10,7 +10,15 @@ from itertools import count
 from threading import Event, Lock
 from time import monotonic
 
-from tests.crash.history import DONE, NAMELESS, UNANSWERED, Found, unanswered
+from tests.crash.disk import Moment
+from tests.crash.history import (
+    DONE,
+    NAMELESS,
+    UNANSWERED,
+    Found,
+    before_the_cut,
+    unanswered,
+)
 from tests.crash.stand import Answer, Broken, Caller
 from tests.linearizability import Call
 
@@ -65,6 +73,14 @@ class Notes:
         """Take a name to delete, so that nobody else does; None if there is none."""
         with self._lock:
             return self._ids.pop(dice.randrange(len(self._ids))) if self._ids else None
+
+    def before(self, cut: Moment) -> dict[str, list[Call]]:
+        """Return what is known of the calls to a store whose power was cut then."""
+        known = {
+            digest: [before_the_cut(call, cut.begun, cut.ended) for call in calls]
+            for digest, calls in self.calls.items()
+        }
+        return {digest: [call for call in calls if call] for digest, calls in known.items()}
 
     def nameless(self) -> str:
         """Return what stands for an id that nobody was told."""

@@ -13,7 +13,10 @@ import fcntl
 import os
 import struct
 import subprocess
+from functools import cache
 from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
 
 from tests.daemons import until
 
@@ -28,11 +31,34 @@ SIZE = 512 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class Moment(NamedTuple):
+    """When the power was cut, on the monotonic clock: not before `begun`, not after `ended`."""
+
+    begun: float
+    ended: float
+
+
+CLONE_NEWNS = 0x20000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000  # linux/mount.h
+
+
+@cache
+def stay_alone() -> None:
+    """Have a mount namespace of our own from now on.
+
+    A file system that somebody else has a copy of, in another namespace, is not let go of when it
+    is unmounted here, and mounted again it would still be cut off.
+    """
+    _check(_libc.unshare(CLONE_NEWNS))
+    _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+
+
 class Disk:
     """A file system of its own at `path`, mounted from its making until `close`."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         """Make a file system of that kind, ext4 or xfs, below `folder`."""
+        stay_alone()
         self.path = folder / "disk"
         self.kind = kind
         image = folder / "disk.img"
@@ -51,11 +77,13 @@ class Disk:
         """Mount it, which recovers it after a cut."""
         _check(_libc.mount(self._device.encode(), bytes(self.path), self.kind.encode(), 0, None))
 
-    def cut(self, how: int) -> None:
-        """Cut the power; `how` is WITH_LOG or WITHOUT_LOG."""
+    def cut(self, how: int) -> Moment:
+        """Cut the power; `how` is WITH_LOG or WITHOUT_LOG. Returns when that was."""
         root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
+            begun = monotonic()
             fcntl.ioctl(root, FS_IOC_SHUTDOWN, struct.pack("I", how))
+            return Moment(begun, monotonic())
         finally:
             os.close(root)
 

@@ -36,6 +36,20 @@ def unanswered(begun: float, action: str, file_id: str = "") -> Call:
     return Call(begun, inf, action, UNANSWERED, file_id)
 
 
+def before_the_cut(call: Call, begun: float, ended: float) -> Call | None:
+    """Return what is known of a call if the power was cut between these moments; None: nothing.
+
+    A machine without power gives no answers. What is answered after the cut, by a kernel that still
+    runs, comes out of its memory: an fsync(2) that the cut has interrupted may return 0 as well.
+    """
+    if call.ended < begun:
+        return call
+    if call.begun > ended:
+        return None
+    may_be_done = call.status in (UNANSWERED, DONE[call.action])
+    return unanswered(call.begun, call.action, call.file_id) if may_be_done else None
+
+
 def steps(kept: Kept, call: Call) -> Iterable[Kept]:
     """Return the states that may follow a call; of an unanswered one both."""
     if call.status != UNANSWERED:

@@ -64,6 +64,7 @@ def _make_store(stand: Stand, log: Path) -> None:
     with strace.attached(stand.nursery.pid, log=log):
         stand.start()
         _store(stand, bytes(70 << 10))
+        strace.wait_for_answers(log, 1)
 
 
 def _make_store_by_import(stand: Stand, log: Path) -> None:
@@ -78,6 +79,7 @@ def _make_journal(stand: Stand, log: Path) -> None:
     stand.start()
     with strace.attached(only_worker(stand), log=log):
         _store(stand)
+        strace.wait_for_answers(log, 1)
 
 
 def _settle(stand: Stand, log: Path, *options: str) -> None:
@@ -88,6 +90,7 @@ def _settle(stand: Stand, log: Path, *options: str) -> None:
         before = _head(journal)
         until(lambda: _head(journal) != before, "it is not settled")
         _store(stand, b"and used again")
+        strace.wait_for_answers(log, 1)
 
 
 @contextmanager
@@ -164,6 +167,7 @@ def _delete_damaged(stand: Stand, log: Path) -> None:
     assert stand.verify("--repair")
     with strace.attached(only_worker(stand), log=log), closing(stand.caller()) as caller:
         assert caller.ask("DELETE", f"/?file_hash={digest}").status == 200
+        strace.wait_for_answers(log, 1)
 
 
 def _heal(stand: Stand, log: Path) -> None:
@@ -171,6 +175,7 @@ def _heal(stand: Stand, log: Path) -> None:
     assert stand.verify("--repair")
     with strace.attached(only_worker(stand), log=log):
         _store(stand)
+        strace.wait_for_answers(log, 1)
 
 
 def _find_empty(stand: Stand, log: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from httpd.process import proc
-from tests.daemons import PATIENCE
+from tests.daemons import PATIENCE, until
 
 # All that changes a store or lets an answer out, by whatever name the libraries use.
 WRITES = "write,pwrite64,writev,pwritev,pwritev2,ftruncate,fallocate,utimensat"
@@ -49,6 +49,11 @@ def attached(pid: int, *options: str, calls: str = CALLS, log: Path) -> Iterator
         # may wait for their leader, whose end waits until all of them have been waited for.
         process.wait(PATIENCE)
         process.stderr.close()
+
+
+def wait_for_answers(log: Path, number: int) -> None:
+    """Wait until a log shows so many answers: they may be received before they are written down."""
+    until(lambda: log.read_text(errors="replace").count('"HTTP/1.1 ') >= number, "no answer")
 
 
 def killing(call: str, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.history import Found, History, unanswered
+from tests.crash.history import Found, History, before_the_cut, unanswered
 from tests.linearizability import Call
 
 STORED, NAMED = "store by hash", "store by id"
@@ -142,3 +142,21 @@ def test_contents_are_judged_apart() -> None:
     history = History()
     calls = {"one": [Call(0, 1, STORED, 200)], "other": [Call(0, 1, STORED, 200)]}
     assert list(history.judge(calls, {"one": THERE, "other": GONE})) == ["other"]
+
+
+CUT = (5.0, 6.0)
+BEFORE_THE_CUT = {
+    "answered before it": (Call(1, 4, STORED, 200), Call(1, 4, STORED, 200)),
+    "refused before it": (Call(1, 4, FREED, 404), Call(1, 4, FREED, 404)),
+    "answered while it was cut": (Call(1, 5.5, STORED, 200), unanswered(1, STORED)),
+    "answered after it": (Call(1, 7, NAMED, 201, "a"), unanswered(1, NAMED, "a")),
+    "refused after it": (Call(1, 7, FREED, 404), None),
+    "never answered": (unanswered(1, FREED), unanswered(1, FREED)),
+    "sent after it": (Call(6.5, 7, STORED, 200), None),
+    "sent after it, and never answered": (unanswered(6.5, STORED), None),
+}
+
+
+@pytest.mark.parametrize(("call", "known"), BEFORE_THE_CUT.values(), ids=BEFORE_THE_CUT)
+def test_what_is_known_of_a_call_when_the_power_is_cut(call: Call, known: Call | None) -> None:
+    assert before_the_cut(call, *CUT) == known

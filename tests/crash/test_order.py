@@ -76,6 +76,7 @@ def test_order_under_concurrency(stand: Stand, tmp_path: Path) -> None:
         ThreadPoolExecutor(8) as pool,
     ):
         list(pool.map(store, range(8)))
+        strace.wait_for_answers(tmp_path / "trace", len(contents))
     steps = steps_of(strace.read(tmp_path / "trace"), stand.store)
     for content in contents:
         digest = stand.digest(content)

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Timer
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.crash.clients import Client, Notes, explain, ids_in, make_contents
-from tests.crash.disk import WITH_LOG, WITHOUT_LOG, Disk, syncfs
+from tests.crash.disk import WITH_LOG, WITHOUT_LOG, Disk, Moment, syncfs
 from tests.crash.history import Found, History
 from tests.crash.stand import Stand
 from tests.crash.tally import ANSWERS, CUTS, tally
@@ -71,8 +71,8 @@ class Trial:
         """Work, cut, recover, and look what is there."""
         self.stand.start()
         notes = Notes(ids_in(self.found))
-        cut_at = self.work_and_cut(notes)
-        early = [failure for failure in notes.failures if failure[0] < cut_at]
+        cut = self.work_and_cut(notes)
+        early = [failure for failure in notes.failures if failure[0] < cut.begun]
         assert not early, early
         while self.dice.random() < 0.25:  # and again while it recovers
             self.stand.begin()
@@ -81,13 +81,14 @@ class Trial:
         self.stand.start()
         self.stand.repair()
         self.found = self.stand.find(self.contents)
-        wrong = self.history.judge(notes.calls, self.found)
-        assert not wrong, "\n".join(explain(wrong, self.contents))
-        tally[ANSWERS] += notes.answered
+        calls = notes.before(cut)
+        wrong = self.history.judge(calls, self.found)
+        assert not wrong, "\n".join((str(cut), *explain(wrong, self.contents)))
+        tally[ANSWERS] += sum(bool(call.status) for each in calls.values() for call in each)
         self.stand.kill()
 
-    def work_and_cut(self, notes: Notes) -> float:
-        """Let the clients work for a moment, and cut; return when that was, on their clock."""
+    def work_and_cut(self, notes: Notes) -> Moment:
+        """Let the clients work for a moment, and cut; return when that was."""
         over = Event()
         with ThreadPoolExecutor(CLIENTS) as pool, self.pressure():
             for client in self.clients:
@@ -96,31 +97,39 @@ class Trial:
             while notes.answered < enough and time.monotonic() < deadline:
                 time.sleep(PAUSE / 2)
             time.sleep(self.dice.uniform(0, PAUSE))
-            cut_at = time.monotonic()
             try:
-                self.cut()
+                return self.cut()
             finally:
                 over.set()
-        return cut_at
 
-    def cut(self) -> None:
-        """Cut the power, and mount the disk again; the processes die a moment before or after."""
+    def cut(self) -> Moment:
+        """Cut the power, and mount the disk again; the processes die a moment before or after.
+
+        Returns when the one or the other has begun: clients are not answered any more then.
+        """
         how = WITH_LOG if self.dice.random() < 0.3 else WITHOUT_LOG
         if self.dice.random() < 0.3:
+            killed_at = time.monotonic()
             self.stand.kill()
-            self.disk.cut(how)
+            moment = Moment(killed_at, self.disk.cut(how).ended)
         else:
-            self.disk.cut(how)
+            moment = self.disk.cut(how)
             time.sleep(self.dice.choice((0, 0, 0.02)))  # so that some see that all fails
             self.stand.kill()
         self.disk.unmount()
         self.disk.mount()
         tally[CUTS] += 1
+        return moment
 
     @contextmanager
     def pressure(self) -> Iterator[None]:
         """Now and then have everything written back meanwhile, in an order that nobody chose."""
-        timer = Timer(self.dice.uniform(0, LONGEST / 4), syncfs, (self.disk.path,))
+
+        def write_back() -> None:
+            with suppress(OSError):  # cut off meanwhile
+                syncfs(self.disk.path)
+
+        timer = Timer(self.dice.uniform(0, LONGEST / 4), write_back)
         if self.dice.random() < 0.25:
             timer.start()
         yield
