@@ -150,7 +150,9 @@ class Rehearsal:
 def become(program: Sequence[str], flags: Sequence[str], succession: Succession) -> None:
     """Be the new code from now on. Raises OSError, and nothing has changed then."""
     left = _leave(asdict(succession))
-    inherited = [left, *succession.descriptors()]
+    # The standard streams, too: a daemon has opened its own, which exec would close, and files of
+    # the store would get their numbers.
+    inherited = [0, 1, 2, left, *succession.descriptors()]
     word = "start" if succession.detached else "run"
     try:
         for each in inherited:

@@ -73,7 +73,7 @@ def test_idle_connections(warm: Daemon, *, in_full: bool, figure: Figure) -> Non
 
 @pytest.mark.hostility
 def test_churn(warm: Daemon, *, in_full: bool, figure: Figure) -> None:
-    rounds, visits = (4, 25_000) if in_full else (3, 1_500)
+    rounds, visits = (4, 25_000) if in_full else (4, 1_500)
     opened = open_sockets(warm)
 
     def visit(number: int) -> None:
@@ -93,7 +93,7 @@ def test_churn(warm: Daemon, *, in_full: bool, figure: Figure) -> None:
     until(lambda: open_sockets(warm) == opened, "a connection is kept")
     figure(f"{rounds * visits} connections; memory {[size // KIB for size in sizes]} KiB")
     figure(good.told())
-    assert sizes[-1] - sizes[0] < GROWTH
+    assert sizes[-1] - sizes[1] < GROWTH  # the first round is still the first of many things
 
 
 @pytest.mark.hostility

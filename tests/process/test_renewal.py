@@ -29,6 +29,14 @@ def test_hup_brings_fresh_workers_without_a_failed_request(daemon: StubDaemon) -
     assert daemon.pid == int(daemon.command("get_pid").stdout)
 
 
+def test_no_file_gets_the_number_of_a_standard_stream(daemon: StubDaemon) -> None:
+    daemon.start()
+    for _ in range(2):
+        assert daemon.command("reload").returncode == 0
+        streams = [os.readlink(f"/proc/{daemon.pid}/fd/{number}") for number in range(3)]
+        assert streams == ["/dev/null"] * 3
+
+
 @pytest.mark.parametrize(
     ("order", "reason"),
     [("fail", "RuntimeError: told to fail"), ("die", "exited with status 7 before it was ready")],
