@@ -52,8 +52,8 @@ def attached(pid: int, *options: str, calls: str = CALLS, log: Path) -> Iterator
 
 
 def wait_for_answers(log: Path, number: int) -> None:
-    """Wait until a log shows so many answers: they may be received before they are written down."""
-    until(lambda: log.read_text(errors="replace").count('"HTTP/1.1 ') >= number, "no answer")
+    """Wait until a log has so many answers: they may be received before they are written down."""
+    until(lambda: sum('"HTTP/1.1 ' in call.arguments for call in read(log)) >= number, "no answer")
 
 
 def killing(call: str, number: int) -> str:
@@ -90,7 +90,8 @@ def read(log: Path) -> list[Call]:
     calls: list[Call] = []
     open_calls: dict[int, tuple[int, str, int, str]] = {}
     counts: Counter[tuple[int, str]] = Counter()
-    for moment, line in enumerate(log.read_text(errors="replace").splitlines()):
+    whole_lines, _, _ = log.read_text(errors="replace").rpartition("\n")
+    for moment, line in enumerate(whole_lines.splitlines()):
         match = _LINE.fullmatch(line)
         assert match, line
         thread, rest = int(match["thread"]), match["rest"]
