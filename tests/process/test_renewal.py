@@ -145,7 +145,8 @@ def test_request_under_way_outlives_its_workers_dismissal(daemon: StubDaemon) ->
     for _ in range(2):
         assert daemon.command("reload").returncode == 0
     until(lambda: len(daemon.workers()) == 3, "only the busy one is left of the first")
-    assert int(slow.answer()) in daemon.workers()
+    there = daemon.workers()  # once it has answered it may be gone at once
+    assert int(slow.answer()) in there
     until(lambda: len(daemon.workers()) == 2)
 
 
