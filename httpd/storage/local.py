@@ -172,7 +172,7 @@ class LocalStorage:
             raise NotFound(digest) if error.errno in _NO_BLOB else error from None
 
     def recover(self) -> int:
-        """Bring to disk what dead processes have journaled; return of how many. Raises OSError."""
+        """Settle the journals of dead processes; return how many. Raises OSError."""
         return self._settling.settle_dead()
 
     def sweep(self) -> int:
