@@ -25,6 +25,7 @@ _ATTACHED = re.compile(r"Process \d+ attached")
 _LINE = re.compile(r"(?P<thread>\d+) +(?P<rest>.*)")
 _RESUMED = re.compile(r"<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)")
 _ENDED = re.compile(r"(?P<arguments>.*)\) += (?P<value>-?\d+).*")
+_INJECTED = "(INJECTED)"
 _UNFINISHED, _DETACHED = " <unfinished ...>", " <detached ...>"
 
 
@@ -54,6 +55,21 @@ def attached(pid: int, *options: str, calls: str = CALLS, log: Path) -> Iterator
 def wait_for_answers(log: Path, number: int) -> None:
     """Wait until a log has so many answers: they may be received before they are written down."""
     until(lambda: sum('"HTTP/1.1 ' in call.arguments for call in read(log)) >= number, "no answer")
+
+
+def has_injected(log: Path) -> bool:
+    """Tell whether a call was made to fail."""
+    return _INJECTED in log.read_text(errors="replace")
+
+
+def has_muted(log: Path) -> bool:
+    """Tell whether a thread was kept from writing to its eventfd(2), so that nobody hears of it.
+
+    Calls are chosen by name and number alone, and no disk can make such a write fail. A thread to
+    which it has happened is gone.
+    """
+    lines = log.read_text(errors="replace").splitlines()
+    return any("<anon_inode:[eventfd" in line and _INJECTED in line for line in lines)
 
 
 def killing(call: str, number: int) -> str:
