@@ -19,6 +19,8 @@ from tests.crash.tally import FAULTS, tally
 
 pytestmark = pytest.mark.crash
 
+# A call that one thread makes in one of two runs is missed by all of them once in 30 million times.
+TRIES = 25
 FULL = ("ENOSPC", "EDQUOT")
 # The errors that each call is made to fail with, those of its manual page.
 ERRORS = {
@@ -67,30 +69,33 @@ def test_every_call_fails(operation: Operation, lone: Stand, tmp_path: Path) -> 
             else:
                 told = attempt.answer.status, attempt.answer.text.rstrip("\n")
                 assert told in [STORE[error], *(CATALOG if ".catalog.db" in paths else [])], why
-            attempt.check(may_leave=name == "unlink")
-            assert only_worker(lone) == attempt.worker  # nobody had to be restarted
-            if has_muted(log):
+            muted = has_muted(log)
+            if muted:
                 lone.kill()
                 lone.start()
+            attempt.check(may_leave=name == "unlink")
+            assert muted or only_worker(lone) == attempt.worker  # nobody had to be restarted
             tally[FAULTS] += 1
 
 
 def attempt_with(
     fault: str, stand: Stand, operation: Operation, contents: Contents, log: Path
 ) -> Attempt:
-    """Carry it out with that fault, on a fresh daemon if the call is not made on this one.
+    """Carry it out with that fault, again and again until it comes to pass and is answered.
 
-    A journal that cannot be settled is not used for a while. And where a thread was muted, the
-    operation may wait for it for ever.
+    Which thread makes which call is a matter of chance, and what counts is the calls of each. Where
+    a thread was muted, the operation may wait for it for ever. And a journal that cannot be settled
+    is not used for a while: so a fresh daemon may be needed.
     """
-    for _ in range(5):
+    for number in range(1, TRIES + 1):
         attempt = Attempt(stand, operation, contents.fresh(operation.size))
         attempt.carry_out(fault, log=log)
         if has_injected(log) and attempt.answer is not None:
             return attempt
         assert attempt.answer is not None or has_muted(log), log.read_text()
-        stand.kill()
-        stand.start()
+        if number % 5 == 0 or has_muted(log):
+            stand.kill()
+            stand.start()
         attempt.check()
     raise AssertionError(f"never came to pass: {fault}")
 
