@@ -75,6 +75,12 @@ class Body(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Return the iterator over the pieces; the body can be read once."""
 
+    async def read(self, most: int) -> bytes | None:
+        """Return all of the content where it is declared to be at most `most` bytes, else None.
+
+        Then nothing has been read.
+        """
+
 
 @dataclass(slots=True)
 class Request:

@@ -19,13 +19,18 @@ class Expected(NamedTuple):
     file: list[Digest]  # of the file: from `?file_hash=`
     content: list[Digest]  # of the request's content: from its fields (RFC 9530, RFC 1864)
 
+    @property
+    def raw(self) -> list[Digest]:
+        """All of them: the content of a raw body is the file."""
+        return [*self.file, *self.content]
+
     def of_withheld_file(self, request: Request) -> Digest | None:
         """Return the digest of a file that its sender holds back until it is asked for.
 
         None where it comes anyway, or where its digest cannot be known for certain.
         """
         # What the fields state of a form is not the digest of a file.
-        digests = self.file if is_form(request) else [*self.file, *self.content]
+        digests = self.file if is_form(request) else self.raw
         # Of several all would have to be checked against the content.
         return digests[0] if request.expects_continue and len(digests) == 1 else None
 

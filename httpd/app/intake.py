@@ -98,11 +98,17 @@ class Intake:
 class Upload:
     """All files of one request: every one of them is stored, or none is begun to be."""
 
-    def __init__(self, storage: Storage, expected: Expected, raw: Incoming) -> None:
-        """Take the storage, the stated digests, and what is said of the file of a raw body."""
+    def __init__(
+        self, storage: Storage, expected: Expected, raw: Incoming, begin: bytes | None = None
+    ) -> None:
+        """Take the storage, the stated digests, and what is said of the file of a raw body.
+
+        `begin`: what has been read of a raw body already.
+        """
         self._storage = storage
         self._expected = expected
         self._raw = raw
+        self._read = begin
         self._intakes: list[Intake] = []
 
     async def store(self, request: Request, keep: Keep[T]) -> list[T]:
@@ -111,12 +117,12 @@ class Upload:
         Raises Refusal, Disconnected, and what `keep` raises.
         """
         try:
-            if is_form(request):
+            if self._read is None and is_form(request):
                 await self._receive_form(request)
                 expected = self._expected.file
             else:
                 await self._receive_raw(request)
-                expected = [*self._expected.file, *self._expected.content]
+                expected = self._expected.raw
             return [await intake.hand_to(keep, expected) for intake in self._intakes]
         finally:
             for intake in self._intakes:
@@ -125,6 +131,8 @@ class Upload:
     async def _receive_raw(self, request: Request) -> None:
         content = self._expected.content
         intake = self._begin(self._raw, [digest.algorithm for digest in content])
+        if self._read:
+            await intake.feed(self._read)
         async for piece in request.body:
             await intake.feed(piece)
         await intake.settle()

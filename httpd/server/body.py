@@ -112,6 +112,15 @@ class ReceivedBody:
         """Return itself: there is one pass."""
         return self
 
+    async def read(self, most: int) -> bytes | None:
+        """Return all of the content where it is declared to be at most `most` bytes, else None."""
+        length = self._decoder.length
+        if length is None or length > most:
+            return None
+        if 0 < length <= min(len(self._buffer), self._limit):  # it has come with the head
+            return self._decoder.decode(self._buffer)
+        return b"".join([piece async for piece in self])
+
     async def __anext__(self) -> bytes:
         """Return the next piece; raise Refusal or Disconnected where none can come."""
         try:

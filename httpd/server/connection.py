@@ -20,6 +20,7 @@ from httpd.protocol.target import parse_target
 from httpd.server.accesslog import GONE
 from httpd.server.body import ReceivedBody
 from httpd.server.pace import Pace
+from httpd.server.recall import LONGEST_QUESTION
 from httpd.server.request_id import FIELD, apart, given_id, without_id
 from httpd.traps import DeadlineExpired
 
@@ -38,6 +39,9 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 # An unread body up to this size is read and dropped to keep the connection; a larger one closes it.
 SKIP_BYTES = 64 * 1024
+# A client that has once sent more with a head than --buffer takes sends small files, most likely:
+# from then on one receive takes head and content. Measured: 12 µs less for an upload of 4 KiB.
+MOST_AHEAD = 64 * 1024
 
 
 class Connection:
@@ -46,7 +50,7 @@ class Connection:
     __slots__ = (
         "_access", "_buffer", "_clock", "_closed", "_handle", "_id", "_idle", "_ids", "_last",
         "_leaving", "_limits", "_loop", "_proxied", "_recall", "_sending", "_served", "_settings",
-        "_traffic", "_transport", "_visitor", "draining", "task",
+        "_size", "_traffic", "_transport", "_visitor", "draining", "task",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +86,7 @@ class Connection:
         self._closed = closed
         self._buffer = bytearray()  # received and not yet consumed
         self._id = ""  # of the present request
+        self._size = settings.buffer  # of a receive
         self._served = 0  # requests so far
         self._last = settings.max_requests - 1  # how many there are before the last one; -1: any
         self._idle = False  # waits for the first byte of a request
@@ -140,11 +145,13 @@ class Connection:
         begun = self._loop.now
         if self._served == self._last:
             self.draining = True
-        question = bytes(self._buffer)
         self._id = f"{self._ids}{self._served}"
-        answer = self._recall.find(question, begun)
-        if answer is None and (asked := without_id(question)) is not None:
-            answer, self._id = self._recall.find(asked.question, begun), asked.request_id
+        answer, question = None, b""
+        if len(self._buffer) <= LONGEST_QUESTION:  # to copy and hash an upload takes 3 µs
+            question = bytes(self._buffer)
+            answer = self._recall.find(question, begun)
+            if answer is None and (asked := without_id(question)) is not None:
+                answer, self._id = self._recall.find(asked.question, begun), asked.request_id
         if answer is not None and not self.draining:
             if self._proxied:
                 self._visitor.speak_for(answer.forwarding)
@@ -210,8 +217,10 @@ class Connection:
         return self._settings.idle_timeout if self._served else self._settings.head_timeout
 
     def _take_in(self) -> bytes | None:
-        data = self._transport.receive(self._settings.buffer)
+        data = self._transport.receive(self._size)
         self._buffer += data or b""
+        if data is not None and len(data) == self._size:
+            self._size = max(self._size, MOST_AHEAD)
         return data
 
     async def _receive_head(self, deadline: float) -> Head:
@@ -296,7 +305,7 @@ class Connection:
             if response.lasts is not None:
                 described = self._access.describe(head, response.status, response.length)
                 self._recall.keep(question, head.fields, described, lead, response, begun)
-            return await body.skip()
+            return body.finished or await body.skip()
         # To close on bytes that nobody has read resets the connection (RFC 9112 section 9.6).
         if body is None or not body.finished or self._buffer or self._take_in():
             await self._transport.linger()

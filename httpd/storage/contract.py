@@ -1,12 +1,13 @@
 """What every storage does: read this to use one, or to write a backend.
 
-An upload is staged, then published:
+An upload is staged, then published; or, where all of it is in memory and it is SMALL, given to
+`storage.publish_together` with others, and staged only where that says so:
 
     staged = storage.stage()
     staged.append(piece)            # for every piece, as it comes in; never blocks
     staged.hash_batch()             # both in pool threads, at the same time as each other
     staged.write_batch()            # and as append; once for each that is appended, or more
-    stored = staged.publish()       # or staged.discard(); or several by storage.publish_together
+    stored = staged.publish()       # or staged.discard()
 
 Whatever a backend is made of, it holds to this (`tests/storage/test_contract.py` checks it):
 
@@ -27,9 +28,13 @@ Whatever a backend is made of, it holds to this (`tests/storage/test_contract.py
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from httpd.storage.digest import Digest
+
+# In bytes: content that may be published together with others. Larger content has a flush of its
+# own, as to write it twice, into a journal first, would cost more than that.
+SMALL = 64 * 1024
 
 
 class NotFound(Exception):
@@ -167,6 +172,9 @@ class Staged(Protocol):
         content that is there already stays staged as well, and may be published again.
         """
 
+    def unwritten(self) -> bytes | None:
+        """Return the content if it is SMALL, and nothing of it is written yet."""
+
     def discard(self) -> None:
         """Give the content up and free what it holds. May be called again and after publish."""
 
@@ -178,13 +186,13 @@ class Storage(Protocol):
         """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check."""
 
     def publish_together(
-        self, uploads: Sequence[tuple[Any, Collection[Digest]]]
+        self, uploads: Sequence[tuple[bytes, Collection[Digest]]]
     ) -> Sequence[Stored | Exception | None]:
-        """Publish several uploads for the price of one, as far as that pays: (staged, expected).
+        """Publish several uploads for the price of one, as far as that pays: (content, expected).
 
-        For each what `publish` would return or raise, and it is staged no longer; or None: this one
-        is to be published by itself. That is so for all that is not new, so a Stored has `created`
-        true. Raises nothing.
+        For each what `Staged.publish` would return or raise; or None: this one is to be staged and
+        published by itself. That is so for all that is not SMALL, or not new, so a Stored has
+        `created` true. Raises nothing.
         """
 
     def open(self, digest: Digest) -> Blob:

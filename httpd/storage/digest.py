@@ -54,6 +54,13 @@ class Digest(NamedTuple):
     hex: str
 
     @classmethod
+    def of(cls, content: bytes, algorithm: str) -> Digest:
+        """Return the digest of a whole content. `algorithm`: a key of ALGORITHMS."""
+        running = ALGORITHMS[algorithm].begin()
+        running.update(content)
+        return cls(algorithm, running.hexdigest())
+
+    @classmethod
     def parse(cls, text: str, preferred: str) -> Digest:
         """Read `hex` or `algorithm:hex`; the hex digits may be in either case.
 

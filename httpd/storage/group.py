@@ -15,23 +15,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from httpd import metrics
-from httpd.storage.contract import Stored
+from httpd.storage.contract import SMALL, DigestMismatch, Stored
 from httpd.storage.deletions import Deletions
 from httpd.storage.digest import Digest
 from httpd.storage.folders import Folders, is_there
 from httpd.storage.journal import Journal
 from httpd.storage.rotation import Rotation
-from httpd.storage.staging import StagedFile, TempFile
-
-# Larger content has a flush of its own: to write it twice would cost more than that.
-LARGEST = 64 * 1024
+from httpd.storage.staging import TempFile
 
 
 @dataclass(slots=True)
 class _Upload:
-    """An upload of a group that is new and small."""
+    """An upload of a group that is new."""
 
-    staged: StagedFile
     digest: Digest
     content: bytes
     deletions: int | None  # the number of its deletions before it was in the journal
@@ -43,34 +39,36 @@ class GroupCommit:
     def __init__(
         self,
         folders: Folders,
+        algorithm: str,
         rotation: Rotation,
         deletions: Deletions,
         staging: str,
         drop_damaged: Callable[[Digest], object],
     ) -> None:
-        """Take the store's parts, and its folder for temporary files.
+        """Take the store's parts, its algorithm, and its folder for temporary files.
 
         `drop_damaged` removes the damaged copy of a blob when there is a good one.
         """
         self._folders = folders
+        self._algorithm = algorithm
         self._rotation = rotation
         self._deletions = deletions
         self._staging = staging
         self._drop_damaged = drop_damaged
 
     def publish(
-        self, uploads: Sequence[tuple[StagedFile, Collection[Digest]]]
+        self, uploads: Sequence[tuple[bytes, Collection[Digest]]]
     ) -> list[Stored | Exception | None]:
-        """Publish what is new and small; None for each that is not, which stays staged.
+        """Publish what is new and small of (content, expected digests); None for all else.
 
         Raises nothing: the errors of one are nobody else's.
         """
         outcomes: list[Stored | Exception | None] = [None] * len(uploads)
         new: dict[int, _Upload] = {}
         digests = set()
-        for number, (staged, expected) in enumerate(uploads):
+        for number, (content, expected) in enumerate(uploads):
             try:
-                upload = self._examine(staged, expected)
+                upload = self._examine(content, expected)
             except Exception as error:
                 outcomes[number] = error
                 continue
@@ -79,22 +77,22 @@ class GroupCommit:
                 new[number] = upload
         for number, outcome in zip(new, self._commit(list(new.values())), strict=True):
             outcomes[number] = outcome
-        for (staged, _), outcome in zip(uploads, outcomes, strict=True):
-            if outcome is not None:
-                staged.discard()
         return outcomes
 
-    def _examine(self, staged: StagedFile, expected: Collection[Digest]) -> _Upload | None:
+    def _examine(self, content: bytes, expected: Collection[Digest]) -> _Upload | None:
         """Hash an upload; None if it is not small, or not new. Raises DigestMismatch."""
-        content = staged.unwritten(LARGEST)
-        if content is None:
+        if len(content) > SMALL:
             return None
-        digest = staged.check(expected)
+        digest = Digest.of(content, self._algorithm)
+        for each in expected:
+            actual = Digest.of(content, each.algorithm)
+            if actual != each:
+                raise DigestMismatch(each, actual)
         # Before the journal is written: see _show.
         deletions = self._deletions.seen(digest)
         if self._is_taken(digest) or (deletions is None and self._folders.durable):
             return None
-        return _Upload(staged, digest, content, deletions)
+        return _Upload(digest, content, deletions)
 
     def _commit(self, new: list[_Upload]) -> list[Stored | Exception | None]:
         if not new:

@@ -96,7 +96,12 @@ class LocalStorage:
         self._settling = Settling(folders, self._journals, self._staging, self._quarantine.drop)
         self._rotation = Rotation(self._journals, self._settling)
         self._group = GroupCommit(
-            folders, self._rotation, self._deletions, self._staging, self._quarantine.drop
+            folders,
+            algorithm,
+            self._rotation,
+            self._deletions,
+            self._staging,
+            self._quarantine.drop,
         )
 
     def __reduce__(self) -> tuple[Callable[..., LocalStorage], tuple[object, ...]]:
@@ -111,9 +116,9 @@ class LocalStorage:
         )
 
     def publish_together(
-        self, uploads: Sequence[tuple[StagedFile, Collection[Digest]]]
+        self, uploads: Sequence[tuple[bytes, Collection[Digest]]]
     ) -> list[Stored | Exception | None]:
-        """Publish what is small and new among uploads with one flush for all; None for the rest."""
+        """Publish what is new and small among uploads with one flush for all; None for the rest."""
         return self._group.publish(uploads)
 
     def open(self, digest: Digest) -> LocalBlob:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 
 from httpd import metrics
-from httpd.storage.contract import DigestMismatch, Sealed, Stored
+from httpd.storage.contract import SMALL, DigestMismatch, Sealed, Stored
 from httpd.storage.digest import ALGORITHMS, Digest
 
 # The mode of a blob from its first byte, so that no later chmod(2) has to be flushed: a group may
@@ -228,10 +228,10 @@ class StagedFile:
         with self._writing:
             self._open_file().rename(name, folder)
 
-    def unwritten(self, most: int) -> bytes | None:
-        """Return the content if it is at most so many bytes, and nothing of it written yet."""
+    def unwritten(self) -> bytes | None:
+        """Return the content if it is SMALL, and nothing of it is written yet."""
         self._raise_failure()
-        if self.size > most or self._written:
+        if self.size > SMALL or self._written:
             return None
         return b"".join(self._to_write)
 

@@ -45,15 +45,7 @@ def upload(storage: Storage, content: bytes) -> Stored:
 
 def publish_together(storage: Storage, *contents: bytes) -> list[Stored | Exception | None]:
     """Upload contents in one group, and give up what the group leaves."""
-    uploads = []
-    for content in contents:
-        staged = storage.stage()
-        staged.append(content)
-        uploads.append((staged, ()))
-    outcomes = storage.publish_together(uploads)
-    for staged, _ in uploads:
-        staged.discard()
-    return list(outcomes)
+    return list(storage.publish_together([(content, ()) for content in contents]))
 
 
 def download(storage: Storage, digest: Digest) -> bytes:

@@ -32,12 +32,10 @@ Tally = Counter[tuple[str, Digest]]
 
 
 def in_group(storage: LocalStorage, content: bytes) -> Stored:
-    staged = storage.stage()
-    staged.append(content)
-    [outcome] = storage.publish_together([(staged, ())])
+    [outcome] = storage.publish_together([(content, ())])
     if isinstance(outcome, Exception):
         raise outcome
-    return outcome or staged.publish()
+    return outcome or upload(storage, content)
 
 
 def one_round(storage: LocalStorage, random: Random, tally: Tally) -> None:
