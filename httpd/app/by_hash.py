@@ -60,7 +60,7 @@ class ByHash:
         if not request.query:
             return _welcome(request)
         digest = self._digest(request)
-        deletions = self._storage.deletions(digest)
+        lasts = self._storage.none_deleted(digest)
         # On the loop, not in the pool: an open(2) and an fstat(2) take less than the way there.
         blob = self._storage.open(digest)
         if request.query_values("stat"):
@@ -68,8 +68,7 @@ class ByHash:
             return _stat_document(blob)
         names = request.query_values("name")
         response = download(request, blob, Shown.by_name(names[-1] if names else ""), FOREVER)
-        if deletions is not None:
-            response.lasts = lambda: self._storage.deletions(digest) == deletions
+        response.lasts = lasts
         return response
 
     async def delete(self, request: Request) -> Response:

@@ -156,7 +156,17 @@ class Connection:
             if self._proxied:
                 self._visitor.speak_for(answer.forwarding)
             if self._visitor.admitted:
-                return await self._repeat(answer, begun)
+                # What a small file that is asked for often costs, see Recall.
+                self._buffer.clear()
+                data = answer.at(self._clock.date, self._id)
+                try:
+                    # Nearly always all of it; so a coroutine, half a µs, is for the rest.
+                    sent = self._transport.send_some(data)
+                    if sent < len(data):
+                        await self._send_rest(memoryview(data)[sent:])
+                finally:
+                    self._note_repeated(answer, begun)
+                return True
         return await apart(self._answer(question, begun))
 
     async def _answer(self, question: bytes, begun: float) -> bool:
@@ -256,23 +266,12 @@ class Connection:
 
     # Sending
 
-    async def _repeat(self, answer: Recalled, begun: float) -> bool:
-        """Give an answer again: what a small file that is asked for often costs, see Recall."""
-        self._buffer.clear()
+    async def _send_rest(self, rest: memoryview) -> None:
+        self._sending = True
         try:
-            data = answer.at(self._clock.date, self._id)
-            # Nearly always all of it; so a coroutine and its pace, half a µs, are for the rest.
-            sent = self._transport.send_some(data)
-            if sent < len(data):
-                self._sending = True
-                await self._transport.send(memoryview(data)[sent:], self._sending_pace())
+            await self._transport.send(rest, self._sending_pace())
         finally:
-            seconds = monotonic() - begun
-            answer.durations[bisect_left(DURATIONS, seconds)] += 1
-            self._traffic.seconds += seconds
             self._sending = False
-            self._access.add(self._visitor.name, answer.described, seconds, self._id)
-        return True
 
     async def _finish(
         self,
@@ -316,6 +315,12 @@ class Connection:
         metrics.observe_request(head.method if head else "other", status, seconds)
         described = self._access.describe(head, status, size)
         self._access.add(self._visitor.name, described, seconds, self._id)
+
+    def _note_repeated(self, answer: Recalled, begun: float) -> None:
+        seconds = monotonic() - begun
+        answer.durations[bisect_left(DURATIONS, seconds)] += 1
+        self._traffic.seconds += seconds
+        self._access.add(self._visitor.name, answer.described, seconds, self._id)
 
     def _lead(self, response: Response, head: Head | None, *, keep: bool) -> bytes:
         """Render the response's head with the fields that the server answers for."""

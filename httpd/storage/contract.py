@@ -27,7 +27,7 @@ Whatever a backend is made of, it holds to this (`tests/storage/test_contract.py
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from httpd.storage.digest import Digest
@@ -198,10 +198,11 @@ class Storage(Protocol):
     def open(self, digest: Digest) -> Blob:
         """Open a blob for reading. Raises NotFound, Damaged, OSError."""
 
-    def deletions(self, digest: Digest) -> int | None:
-        """Return a number that is another one after the digest was deleted, in any process.
+    def none_deleted(self, digest: Digest) -> Callable[[], bool] | None:
+        """Return what tells, whenever it is called, that the digest was not deleted until then.
 
-        It may change at other times too. None where that cannot be known. Does not block.
+        By no process; it may tell of a deletion where there was none. None where nobody can tell.
+        Neither call blocks.
         """
 
     def confirm(self, digest: Digest) -> Stored:

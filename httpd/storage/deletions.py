@@ -10,7 +10,7 @@ import errno
 import mmap
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from httpd.storage.digest import Digest
@@ -54,6 +54,17 @@ class Deletions:
         not been deleted in between.
         """
         return None if self._slots is None else self._slots[_slot(digest)]
+
+    def none_since(self, digest: Digest) -> Callable[[], bool] | None:
+        """Return what tells, whenever it is called, whether nothing has been deleted until then.
+
+        None where nobody can tell. It is called for every answer out of memory, so it is one call.
+        """
+        slots, slot = self._slots, _slot(digest)
+        if slots is None:
+            return None
+        seen = slots[slot]
+        return lambda: slots[slot] == seen
 
     @contextmanager
     def noted(self, digest: Digest) -> Iterator[None]:

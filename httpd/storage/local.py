@@ -137,9 +137,9 @@ class LocalStorage:
             raise NotFound(digest)
         return LocalBlob(digest, descriptor, status)
 
-    def deletions(self, digest: Digest) -> int | None:
-        """Return a number that is another one after the digest was deleted, in any process."""
-        return self._deletions.seen(digest)
+    def none_deleted(self, digest: Digest) -> Callable[[], bool] | None:
+        """Return what tells, at any later time, that the digest was not deleted by any process."""
+        return self._deletions.none_since(digest)
 
     def confirm(self, digest: Digest) -> Stored:
         """Make sure that a blob which can be seen is durable. Raises NotFound, OSError."""

@@ -521,6 +521,6 @@ def test_a_disk_that_is_full_from_the_start_is_freed_by_deleting(small_disk: Pat
         while filler.write(bytes(4096)):
             pass
     storage = LocalStorage(small_disk, "md5", durable=False)
-    assert storage.deletions(HELLO) is None
+    assert storage.none_deleted(HELLO) is None
     storage.delete(HELLO)
     assert not blob.exists()
