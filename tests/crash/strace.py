@@ -57,9 +57,9 @@ def wait_for_answers(log: Path, number: int) -> None:
     until(lambda: sum('"HTTP/1.1 ' in call.arguments for call in read(log)) >= number, "no answer")
 
 
-def has_injected(log: Path) -> bool:
-    """Tell whether a call was made to fail."""
-    return _INJECTED in log.read_text(errors="replace")
+def injected(log: Path) -> list[str]:
+    """Return the lines of the calls that were made to fail."""
+    return [line for line in log.read_text(errors="replace").splitlines() if _INJECTED in line]
 
 
 def has_muted(log: Path) -> bool:
@@ -68,8 +68,18 @@ def has_muted(log: Path) -> bool:
     Calls are chosen by name and number alone, and no disk can make such a write fail. A thread to
     which it has happened is gone.
     """
-    lines = log.read_text(errors="replace").splitlines()
-    return any("<anon_inode:[eventfd" in line and _INJECTED in line for line in lines)
+    return any("<anon_inode:[eventfd" in line for line in injected(log))
+
+
+def kind_of(name: str, told: str, store: Path) -> str:
+    """Return what is done, and to which of the store's places, whatever their random names.
+
+    Which thread makes which call is a matter of chance, and into how many pieces a large content is
+    cut: what was the ninth write of a thread may be the fifth of another one the next time, or is
+    not made. But a call of the same kind is.
+    """
+    places = re.findall(re.escape(str(store)) + r'([^">]*)', told)
+    return re.sub("[0-9a-f]{2,}", "*", f"{name} {places}")
 
 
 def killing(call: str, number: int) -> str:
