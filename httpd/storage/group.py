@@ -31,6 +31,7 @@ class _Upload:
     digest: Digest
     content: bytes
     deletions: int | None  # the number of its deletions before it was in the journal
+    named: bool = False  # has become the file of that digest
 
 
 class GroupCommit:
@@ -121,9 +122,10 @@ class GroupCommit:
         self, upload: _Upload, journal: Journal, offset: int
     ) -> Stored | Exception | None:
         outcome = self._show(upload)
-        if not isinstance(outcome, Stored) and not self._is_taken(upload.digest):
-            # Else what was not acknowledged would come after a crash. It may: who was told of a
-            # failure, and not of a refusal, cannot know whether content is there.
+        if not upload.named:
+            # What is there, if anything, is another's, and may be other bytes: nothing must come
+            # out of the journal in its place. If this fails, it may, where nothing else is there:
+            # who was told of a failure, and not of a refusal, cannot know what is there.
             with suppress(OSError):
                 journal.void(offset)
         return outcome
@@ -151,6 +153,7 @@ class GroupCommit:
                 return False
             with self._folders.emptied_on_failure(digest.hex[:2]):
                 file.rename(digest.hex, folder)
+            upload.named = True
             metrics.blob_added(digest.hex, len(upload.content))
             return True
 

@@ -153,9 +153,16 @@ class Journal:
         metrics.observe_flush(time.monotonic() - begun, len(offsets))
 
     def void(self, offset: int) -> None:
-        """Void a record of content that was not stored after all, durably."""
-        void(self.descriptor, offset)
-        os.fdatasync(self.descriptor)
+        """Void a record of content that was not stored after all, durably.
+
+        If that fails `has_failed` is set: the record is to be gone soon, with all others.
+        """
+        try:
+            void(self.descriptor, offset)
+            os.fdatasync(self.descriptor)
+        except OSError:
+            self.has_failed = True
+            raise
 
     def records(self) -> Iterator[Record]:
         """Yield what is in it, in order."""

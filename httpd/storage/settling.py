@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
+from enum import Enum
 from stat import S_ISREG
 
 from loguru import logger
@@ -19,6 +20,14 @@ from httpd.storage.staging import TempFile
 from httpd.storage.syncfs import syncfs, tells_errors
 
 PIECE = 1 << 20
+
+
+class _Found(Enum):
+    """What is there where a record's content belongs."""
+
+    NOTHING = "nothing, or torn"
+    SAME = "the content"
+    OTHER = "other content of that digest, which was there first and stays as it is"
 
 
 class Settling:
@@ -97,9 +106,10 @@ class Settling:
         prefix, name = record.digest.hex[:2], record.digest.hex
         with self._folders.locked(prefix, create=True) as folder:
             # Under the lock, which is held by who deletes until the record is void.
-            wanted = journal.is_valid(record)
-            if wanted and (anew or not _is_there(folder, record.digest, content)):
-                self._write(folder, name, content, record.stamp)
+            if journal.is_valid(record):
+                found = _look(folder, record.digest, content)
+                if found is _Found.NOTHING or (anew and found is _Found.SAME):
+                    self._write(folder, name, content, record.stamp)
             self._folders.remove_if_empty(prefix)
 
     def _write(self, folder: int, name: str, content: bytes, stamp: int) -> None:
@@ -138,25 +148,28 @@ class Settling:
             os.close(descriptor)
 
 
-def _is_there(folder: int, digest: Digest, content: bytes) -> bool:
-    """Tell whether a file has that content, or at least the digest. Raises OSError."""
+def _look(folder: int, digest: Digest, content: bytes) -> _Found:
+    """Tell what the file of that digest has in it. Raises OSError."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         descriptor = os.open(digest.hex, flags, dir_fd=folder)
     except FileNotFoundError:
-        return False
+        return _Found.NOTHING
     try:
         status = os.fstat(descriptor)
         if not S_ISREG(status.st_mode):
             raise FileExistsError(errno.EEXIST, "not a regular file", digest.hex)
         if status.st_size == len(content) and os.pread(descriptor, len(content), 0) == content:
-            return True
-        # Other content with this digest was there first, and stays as it is.
+            return _Found.SAME
         running, offset = ALGORITHMS[digest.algorithm].begin(), 0
         while piece := os.pread(descriptor, PIECE, offset):
             running.update(piece)
             offset += len(piece)
-        return running.hexdigest() == digest.hex
+        return _Found.OTHER if running.hexdigest() == digest.hex else _Found.NOTHING
+    except OSError as error:
+        if error.errno == errno.EIO:  # it never came to disk as a whole
+            return _Found.NOTHING
+        raise
     finally:
         os.close(descriptor)
 

@@ -64,7 +64,10 @@ NEEDED = {
 # flush -> why nothing acknowledged is lost without it
 NOT_NEEDED = {
     "StagedFile._write": "the last flush of a big content covers it; it makes that one short",
-    "Journal.void": "who sent the content was told of a failure: it may come back",
+    "Journal.void": (
+        "who sent the content was told of a failure: it may come back, where no other content of "
+        "its digest is there"
+    ),
     "LocalStorage.forsaken > Folders.flush_entries > Folders.flush": (
         "an empty folder that is removed has nothing left to flush; its entry is the root's"
     ),

@@ -11,13 +11,20 @@ from pathlib import Path
 import pytest
 
 from httpd.storage import rotation
-from httpd.storage.contract import NotFound, Stored
+from httpd.storage.contract import Collision, NotFound, Stored
 from httpd.storage.digest import Digest
 from httpd.storage.journal import Journal
 from httpd.storage.local import LocalStorage
 from httpd.storage.settling import Settling
 from tests.daemons import until
-from tests.storage.samples import HELLO, download, publish_together, upload
+from tests.storage.samples import (
+    COLLIDING,
+    COLLIDING_DIGEST,
+    HELLO,
+    download,
+    publish_together,
+    upload,
+)
 
 
 @pytest.fixture
@@ -164,6 +171,67 @@ def test_an_upload_that_meets_a_deletion_does_not_rest_on_a_void_record(
     assert publish_together(storage, b"hello") == [None]
     assert journaled(root) == []
     other.close()
+
+
+@pytest.mark.usefixtures("never_idle")
+@pytest.mark.parametrize("fails", [False, True], ids=["", "and no file can be made"])
+def test_other_content_of_the_same_digest_that_is_faster_stays(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """Also where all that was journaled has to be written anew: that is in no journal any more."""
+    publish_together(storage, b"before")
+    other = LocalStorage(root, "md5", durable=True)
+    flush = Journal.flush
+
+    def come_between(journal: Journal, offsets: list[int]) -> None:
+        flush(journal, offsets)
+        monkeypatch.setattr(Journal, "flush", flush)
+        upload(other, COLLIDING[1])
+        if fails:
+            failing_once(monkeypatch, os, "write", errno.ENOSPC)
+
+    monkeypatch.setattr(Journal, "flush", come_between)
+    [outcome] = publish_together(storage, COLLIDING[0])
+    assert isinstance(outcome, OSError) if fails else outcome is None
+    assert COLLIDING_DIGEST.hex not in journaled(root)
+    with pytest.raises(Collision):
+        upload(storage, COLLIDING[0])
+    assert download(storage, COLLIDING_DIGEST) == COLLIDING[1]
+    other.close()
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_content_with_a_name_stays_in_the_journal_though_the_damaged_copy_could_not_go(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there for everybody, so it must be whole after a crash."""
+    publish_together(storage, b"before")
+    damaged = root / ".quarantine" / HELLO.hex
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"jello")
+    failing_once(monkeypatch, os, "unlink")
+    [outcome] = publish_together(storage, b"hello")
+    assert isinstance(outcome, OSError)
+    assert download(storage, HELLO) == b"hello"
+    assert HELLO.hex in journaled(root)
+
+
+@pytest.mark.usefixtures("never_idle")
+def test_a_journal_with_a_record_that_cannot_be_voided_is_settled(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_together(storage, b"before")
+    failing_once(monkeypatch, os, "rename", errno.ENOSPC)
+    fdatasync = os.fdatasync
+
+    def fail(descriptor: int) -> None:
+        failing_once(monkeypatch, os, "fdatasync")
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", fail)  # the second time
+    [outcome] = publish_together(storage, b"hello")
+    assert isinstance(outcome, OSError)
+    until(lambda: journaled(root) == [], "the journal is settled")
 
 
 def failing_once(

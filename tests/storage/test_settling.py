@@ -24,6 +24,7 @@ from tests.storage.samples import (
     HELLO,
     download,
     publish_together,
+    upload,
 )
 
 CONTENTS = [b"hello", b"", b"x" * 60_000, *(str(number).encode() for number in range(20))]
@@ -163,6 +164,57 @@ def test_other_content_of_the_same_digest_stays(root: Path) -> None:
     assert download(recovered(root), COLLIDING_DIGEST) == COLLIDING[1]
 
 
+@pytest.fixture
+def fails_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the first settling tell that data was lost; has what it was asked by."""
+    failed: list[int] = []
+
+    def fail(descriptor: int) -> None:
+        monkeypatch.setattr(settling, "syncfs", syncfs)
+        failed.append(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(rotation, "IDLE_SECONDS", 3600.0)
+    monkeypatch.setattr(settling, "syncfs", fail)
+    return failed
+
+
+def test_other_content_of_the_same_digest_stays_when_everything_is_written_anew(
+    root: Path, fails_once: list[int]
+) -> None:
+    """The record is of what somebody has removed by hand, before others stored the other."""
+    storage = LocalStorage(root, "md5", durable=True)
+    publish_together(storage, COLLIDING[0])
+    path_of(root, COLLIDING[0]).unlink()
+    other = LocalStorage(root, "md5", durable=True)
+    upload(other, COLLIDING[1])
+    storage.close()
+    other.close()
+    assert fails_once
+    assert path_of(root, COLLIDING[1]).read_bytes() == COLLIDING[1]
+
+
+def test_what_cannot_be_read_is_written_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch, fails_once: list[int]
+) -> None:
+    storage = LocalStorage(root, "md5", durable=True)
+    publish_together(storage, b"hello")
+    before = path_of(root, b"hello").stat().st_ino
+    pread = os.pread
+
+    def fail(descriptor: int, length: int, offset: int) -> bytes:
+        if os.fstat(descriptor).st_ino == before:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", fail)
+    storage.close()
+    assert fails_once
+    assert path_of(root, b"hello").stat().st_ino != before
+    assert path_of(root, b"hello").read_bytes() == b"hello"
+    assert os.listdir(root / ".journal") == []
+
+
 def test_a_damaged_copy_goes_when_the_good_one_is_back(root: Path) -> None:
     publish_and_die(root, b"hello")
     path_of(root, b"hello").write_bytes(b"jello")
@@ -218,21 +270,12 @@ def test_putting_back_may_be_interrupted_at_any_step(root: Path, step: int) -> N
 
 @pytest.mark.parametrize("tells", [True, False], ids=["told by syncfs", "told by each file"])
 def test_a_flush_that_fails_writes_everything_anew(
-    root: Path, monkeypatch: pytest.MonkeyPatch, *, tells: bool
+    root: Path, monkeypatch: pytest.MonkeyPatch, fails_once: list[int], *, tells: bool
 ) -> None:
-    monkeypatch.setattr(rotation, "IDLE_SECONDS", 3600.0)
     monkeypatch.setattr(settling, "tells_errors", lambda _: tells)
     storage = LocalStorage(root, "md5", durable=True)
     publish_together(storage, *CONTENTS)
     before = {content: path_of(root, content).stat().st_ino for content in CONTENTS}
-    failed = []
-
-    def fail_once(descriptor: int) -> None:
-        if not failed:
-            failed.append(descriptor)
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(settling, "syncfs", fail_once)
     flushed = []
     fsync = os.fsync
 
@@ -242,7 +285,7 @@ def test_a_flush_that_fails_writes_everything_anew(
 
     monkeypatch.setattr(os, "fsync", record)
     storage.close()
-    assert failed
+    assert fails_once
     for content in CONTENTS:
         assert path_of(root, content).stat().st_ino != before[content]
         assert str(path_of(root, content)) in flushed
