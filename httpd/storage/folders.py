@@ -20,6 +20,9 @@ MODE = 0o750
 # No symlink is followed below the root, which may be one itself.
 OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+# O_NONBLOCK: opening a FIFO that lies under a blob's name must not wait for its writer (open(2)).
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
 
 class Folders:
     """The folders below a root; `durable`: what is flushed really is. Every call raises OSError."""
@@ -111,6 +114,14 @@ class Folders:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+    def flush_file(self, name: str, folder: int) -> None:
+        """Bring the bytes of a file in an open folder to disk."""
+        descriptor = os.open(name, OPEN_FILE, dir_fd=folder)
+        try:
+            self.flush(descriptor)
+        finally:
+            os.close(descriptor)
 
     def flush(self, descriptor: int) -> None:
         """Bring an open file or folder to disk."""

@@ -21,7 +21,7 @@ from httpd import metrics
 from httpd.storage.contract import Collision, Damaged, NotFound, Space, Stored
 from httpd.storage.deletions import Deletions
 from httpd.storage.digest import Digest
-from httpd.storage.folders import OPEN, Folders
+from httpd.storage.folders import OPEN, OPEN_FILE, Folders
 from httpd.storage.group import GroupCommit
 from httpd.storage.journals import Journals
 from httpd.storage.listing import Entry, entries, usage
@@ -37,9 +37,6 @@ STAGING_MODE = 0o700
 # A prefix folder is empty between two system calls of an upload; one that has been for so many
 # seconds was left by a crash.
 FORSAKEN_AFTER = 60
-
-# O_NONBLOCK: opening a FIFO that lies under a blob's name must not wait for its writer (open(2)).
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 # What open(2) says where no blob can be: nothing there; no folder, or a symlink, for a prefix;
 # a symlink, or a socket or device with nobody behind it, under the name.
@@ -126,7 +123,7 @@ class LocalStorage:
         try:
             folder = os.open(self._folders.path(digest.hex[:2]), OPEN)
             try:
-                descriptor = os.open(digest.hex, _FILE, dir_fd=folder)
+                descriptor = os.open(digest.hex, OPEN_FILE, dir_fd=folder)
             finally:
                 os.close(folder)
         except OSError as error:
@@ -161,8 +158,8 @@ class LocalStorage:
                     with self._deletions.noted(digest):
                         # No journal may bring back what anybody has seen to be gone: so its records
                         # are void before it goes, and its file is whole before they are.
-                        flush = partial(self._flush_file, digest, folder) if here else None
-                        self._journals.void(digest, flush)
+                        flush = partial(self._folders.flush_file, digest.hex, folder)
+                        self._journals.void(digest, flush if here else None)
                         # First: what is left by a crash in between is a blob, not a damaged one.
                         dropped = damaged and self._quarantine.drop(digest)
                         if here:
@@ -328,14 +325,6 @@ class LocalStorage:
                 return True
         except FileNotFoundError:
             return False
-
-    def _flush_file(self, digest: Digest, folder: int) -> None:
-        """Bring a blob's bytes to disk. Raises OSError."""
-        descriptor = os.open(digest.hex, _FILE, dir_fd=folder)
-        try:
-            self._folders.flush(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _absence(self, digest: Digest, error: OSError) -> Exception:
         """Return what to raise for `error`, NotFound or Damaged where it means no blob is there."""

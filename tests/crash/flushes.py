@@ -30,16 +30,16 @@ NEEDED = {
     # In a journal.
     "GroupCommit._commit > Journal.flush": "store by hash, 4 KiB",
     "Journals.create > Folders.flush_path": "the first journal is made",
-    "LocalStorage._flush_file > Folders.flush": "what is in a journal is deleted",
+    "Journals.void > Folders.flush_file > Folders.flush": "what is in a journal is deleted",
     "_Known.void": "what is in a journal is deleted",
     "Journal.empty": "a journal is settled",
     "Settling.settle > Settling._flush_all > syncfs": "a journal is settled",
     "Settling.settle_dead > Settling._flush_all > syncfs": "a journal is recovered",
     "Journals.remove > Folders.flush_path": "a journal is recovered",
-    "Settling._flush_all > Settling._flush_file > Folders.flush": (
+    "Settling._flush_all > Settling._flush_folder > Folders.flush_file > Folders.flush": (
         "a journal is settled in a second attempt"
     ),
-    "Settling._flush_all > Folders.flush_path, a prefix folder": (
+    "Settling._flush_all > Settling._flush_folder > Folders.flush, a prefix folder": (
         "a journal is settled in a second attempt"
     ),
     "Settling._flush_all > Folders.flush_path, the root": (

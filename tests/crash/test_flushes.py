@@ -21,7 +21,7 @@ pytestmark = pytest.mark.crash
 
 SYSTEM = {"fsync", "fdatasync", "syncfs"}
 # The functions that are called for nothing else, by their names alone.
-OURS = {"flush", "flush_path", "flush_entries", "_flush_all", "_flush_file"}
+OURS = {"flush", "flush_path", "flush_entries", "_flush_all", "_flush_folder", "flush_file"}
 
 
 @pytest.mark.parametrize("flush", NEEDED)

@@ -6,15 +6,15 @@ import errno
 import hashlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from httpd.storage import rotation, settling
-from httpd.storage.contract import NotFound
+from httpd.storage.contract import Damaged, NotFound
 from httpd.storage.digest import Digest
-from httpd.storage.journal import Journal
+from httpd.storage.journal import Journal, Record
 from httpd.storage.local import LocalStorage
 from httpd.storage.settling import Settling
 from httpd.storage.syncfs import _find, syncfs, tells_errors
@@ -134,15 +134,14 @@ def test_what_is_deleted_while_it_is_put_back_does_not_come_back(
 ) -> None:
     publish_and_die(root, b"hello")
     other = LocalStorage(root, "md5", durable=True)
-    content = Journal.content
+    read = Journal.records
 
-    def delete_first(journal: Journal, record: object) -> bytes | None:
-        found = content(journal, record)  # type: ignore[arg-type]
-        monkeypatch.setattr(Journal, "content", content)
+    def delete_then(journal: Journal) -> Iterator[Record]:
+        yield from read(journal)
+        monkeypatch.setattr(Journal, "records", read)
         other.delete(HELLO)
-        return found
 
-    monkeypatch.setattr(Journal, "content", delete_first)
+    monkeypatch.setattr(Journal, "records", delete_then)
     with pytest.raises(NotFound):
         recovered(root).open(HELLO)
     other.close()
@@ -162,6 +161,40 @@ def test_other_content_of_the_same_digest_stays(root: Path) -> None:
     publish_and_die(root, COLLIDING[0])
     path_of(root, COLLIDING[0]).write_bytes(COLLIDING[1])
     assert download(recovered(root), COLLIDING_DIGEST) == COLLIDING[1]
+
+
+def test_of_two_contents_of_one_digest_the_later_one_is_put_back(root: Path) -> None:
+    """The first was removed by hand, so the other was taken and acknowledged."""
+
+    def store_the_other(storage: LocalStorage) -> None:
+        path_of(root, COLLIDING[0]).unlink()
+        assert publish_together(storage, COLLIDING[1]) != [None]
+
+    publish_and_die(root, COLLIDING[0], then=store_the_other)
+    lose(path_of(root, COLLIDING[1]))
+    assert download(recovered(root), COLLIDING_DIGEST) == COLLIDING[1]
+
+
+def test_a_damaged_copy_stays_while_there_is_no_good_one(root: Path) -> None:
+    """The record is void: its content was refused, or could not be stored."""
+    damaged = root / ".quarantine" / HELLO.hex
+
+    def refuse(storage: LocalStorage) -> None:
+        damaged.parent.mkdir()
+        damaged.write_bytes(b"jello")
+        rename = os.rename
+
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        os.rename = fail  # type: ignore[assignment]
+        assert isinstance(publish_together(storage, b"hello")[0], OSError)
+        os.rename = rename
+
+    publish_and_die(root, b"another", then=refuse)
+    with pytest.raises(Damaged):
+        recovered(root).open(HELLO)
+    assert damaged.read_bytes() == b"jello"
 
 
 @pytest.fixture
