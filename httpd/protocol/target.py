@@ -29,11 +29,6 @@ def parse_target(target: str) -> Target:
     return Target(_decode(path), _parse_query(query) if query else ())
 
 
-def quote_segment(value: str) -> str:
-    """Return `value` as one path segment: percent-encoded UTF-8, no bare slash (RFC 3986 3.3)."""
-    return quote(value, safe="!$&'()*+,;=:@")
-
-
 def quote_query(value: str) -> str:
     """Return `value` for use as a name or value in a query: "&", "=" and "+" are encoded."""
     return quote(value, safe="!$'()*,;:@/?")

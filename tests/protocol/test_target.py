@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from httpd.exchange import Refusal
-from httpd.protocol.target import Target, parse_target, quote_query, quote_segment
+from httpd.protocol.target import Target, parse_target, quote_query
 
 GOOD: list[tuple[str, str, tuple[tuple[str, str], ...]]] = [
     ("/", "/", ()),
@@ -59,11 +59,5 @@ def test_a_quoted_value_survives_the_way_through_a_query(name: str) -> None:
     assert parse_target(target) == Target("/", (("a", name), ("b", "")))
 
 
-@given(name=NAMES.filter(lambda name: "/" not in name))
-def test_a_quoted_segment_survives_the_way_through_a_path(name: str) -> None:
-    assert parse_target(f"/files/{quote_segment(name)}") == Target(f"/files/{name}", ())
-
-
 def test_quoting_leaves_readable_what_may_stay() -> None:
-    assert quote_segment("a-b_c.d~(1)/?#é") == "a-b_c.d~(1)%2F%3F%23%C3%A9"
     assert quote_query("a/b&c=d+e f#") == "a/b%26c%3Dd%2Be%20f%23"
