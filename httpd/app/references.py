@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from httpd.catalog.catalog import Catalog
+from httpd.catalog.errors import CatalogUnavailable
 from httpd.catalog.rows import BlobRow, File
 from httpd.storage.contract import Damaged, NotFound, Sealed, Staged, Storage, Stored
 from httpd.storage.digest import Digest
@@ -89,12 +90,25 @@ class References:
 
     def delete_by_hash(self, digest: Digest) -> None:
         """Free content that no name refers to. Raises NotFound, InUse."""
-        with self._catalog.locked(digest.hex):
-            names = self._catalog.references(digest.hex)
-            if names:
-                raise InUse(digest, names)
-            self._storage.delete(digest)
-            self._catalog.forget(digest.hex)
+        try:
+            with self._catalog.locked(digest.hex):
+                names = self._catalog.references(digest.hex)
+                if names:
+                    raise InUse(digest, names)
+                self._storage.delete(digest)
+                self._catalog.forget(digest.hex)
+        except CatalogUnavailable:
+            # A store that was used by hash alone has no catalog, and may be too full to make one:
+            # what makes room must not need any. Without a catalog there are no names.
+            if not self._delete_unnamed(digest):
+                raise
+
+    def _delete_unnamed(self, digest: Digest) -> bool:
+        """Free content where there has never been a name; false where there is a catalog."""
+        with self._catalog.unmade() as unmade:
+            if unmade:
+                self._storage.delete(digest)
+            return unmade
 
     def store_by_id(
         self,

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,9 @@ SCHEMA_LOCK = "schema"
 BATCH = 500
 """Rows that an iterator holds at once: 100 kB or so, and each batch is a short transaction."""
 
+PAGE_BYTES = 4096
+"""SQLite's default (sqlite.org/pragma.html#pragma_page_size); each table has pages of its own."""
+
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -85,12 +88,13 @@ _UNREFERENCED = ~blobs.c.stored_by_hash & ~exists().where(files.c.digest == blob
 class Catalog:
     """Files and the blobs they refer to. Belongs to the process that has opened it."""
 
-    def __init__(self, engine: Engine, locks: Locks) -> None:
-        """Take an engine and the locks that go with it; `open` makes both."""
+    def __init__(self, engine: Engine, locks: Locks, file: Path | None = None) -> None:
+        """Take an engine, the locks that go with it, and SQLite's file; `open` makes them."""
         self._engine = engine
         self._reader = reading(engine)
         self._writer = engine.execution_options(**{WRITES: True})
         self._locks = locks
+        self._file = file
         self._pid = os.getpid()
         self._migrated = False
 
@@ -105,7 +109,8 @@ class Catalog:
         parsed = urls.parse(url)
         engine = make_engine(parsed, durable=durable, threads=threads)
         if parsed.get_backend_name() == "sqlite":
-            return cls(engine, FileLocks(Path(f"{parsed.database}.locks")))
+            file = Path(parsed.database or "")
+            return cls(engine, FileLocks(Path(f"{file}.locks")), file)
         return cls(engine, AdvisoryLocks(engine))
 
     @staticmethod
@@ -142,6 +147,21 @@ class Catalog:
         self._get_ready()
         with self._locks.hold(digest):
             yield
+
+    @contextmanager
+    def unmade(self) -> Iterator[bool]:
+        """Tell whether no catalog was ever made, and keep all others from making it meanwhile.
+
+        For who is about to make room where there is none for a catalog. No call but this one may
+        be made in the body.
+        """
+        if self._file is None or self._migrated:
+            yield False
+            return
+        with self._locks.hold(SCHEMA_LOCK):
+            with answering():
+                unmade = _has_no_tables(self._file)
+            yield unmade
 
     def note(self, digest: str, algorithm: str, size: int, token: str | None) -> bool:
         """Say that content is about to be published; return whether the digest had no row.
@@ -315,6 +335,18 @@ class Catalog:
             write_ahead(connection)
         with self._transaction(self._writer) as connection:
             migrations.migrate(connection, version)
+
+
+def _has_no_tables(file: Path) -> bool:
+    """Tell whether a SQLite database has none, without opening it, for which there may be no room.
+
+    What an attempt to make one has left is a file with its head, thus one page, at most.
+    """
+    for path, most in (file, PAGE_BYTES), (Path(f"{file}-wal"), 0):
+        with suppress(FileNotFoundError):
+            if path.stat().st_size > most:
+                return False
+    return True
 
 
 def _find(connection: Connection, file_id: str) -> File | None:

@@ -7,11 +7,12 @@ thread holds one at a time.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from threading import local
@@ -53,14 +54,40 @@ class FileLocks:
     def hold(self, name: str) -> Iterator[None]:
         """Hold the lock of that name; wait as long as another does. Raises CatalogUnavailable."""
         with answering():
-            # Opened anew each time: the lock is the description's, and so parts threads as well.
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._lock(name)
         try:
-            with answering():
-                fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, _exclusive(_key(name)))
             yield
         finally:
             os.close(descriptor)
+
+    def _lock(self, name: str) -> int:
+        """Return a descriptor that keeps the lock until it is closed.
+
+        It is opened anew each time: the lock is the description's, and so parts threads as well.
+        """
+        with suppress(FileNotFoundError):
+            return self._lock_byte(os.open(self._path, os.O_RDWR | os.O_CLOEXEC), name)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                # There is no file, so nobody has a lock, and nobody gets one: it is made under the
+                # folder's own. So that one stands for all names.
+                return folder
+            os.close(folder)
+            raise
+        os.close(folder)
+        return self._lock_byte(descriptor, name)
+
+    def _lock_byte(self, descriptor: int, name: str) -> int:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, _exclusive(_key(name)))
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
 
 
 class AdvisoryLocks:

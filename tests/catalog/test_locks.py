@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ import pytest
 from httpd.catalog.catalog import Catalog
 from httpd.catalog.engine import SESSION
 from httpd.catalog.errors import CatalogUnavailable
+from httpd.catalog.locks import FileLocks
 from tests.catalog.databases import execute
 from tests.catalog.samples import DIGEST, OTHER_DIGEST, PROCESSES, a_file, upload
 from tests.daemons import PATIENCE, until
@@ -176,3 +178,83 @@ def test_the_statement_timeout_does_not_count_for_a_lock(
             until(lambda: execute(postgresql_url, waiting_long), "it waits for the lock")
         waiting.result(PATIENCE)
     catalog.close()
+
+
+# ---- before there is a catalog
+
+
+def waits_for(path: Path) -> bool:
+    """Tell whether somebody waits for a lock on that file or folder (/proc/locks, proc(5))."""
+    inode = f":{path.stat().st_ino} "
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and inode in line for line in lines)
+
+
+def test_nobody_makes_a_catalog_while_its_absence_is_held(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/names.db"
+    catalog, other = Catalog.open(url), Catalog.open(url)
+    with another_thread() as run:
+        with catalog.unmade() as unmade:
+            assert unmade
+            waiter = run(take, other)
+            until(lambda: waits_for(tmp_path / "names.db.locks"), "the other does not wait")
+            assert not (tmp_path / "names.db").exists()
+        waiter.result(PATIENCE)
+    for each in catalog, other:
+        with each.unmade() as unmade:
+            assert not unmade
+        each.close()
+
+
+@pytest.mark.parametrize("left", [0, 4096])
+def test_what_has_no_tables_is_no_catalog(tmp_path: Path, left: int) -> None:
+    """It was begun when there was no room for more."""
+    (tmp_path / "names.db").write_bytes(bytes(left))
+    with Catalog.open(f"sqlite:///{tmp_path}/names.db").unmade() as unmade:
+        assert unmade
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_what_may_have_tables_is_a_catalog(tmp_path: Path, suffix: str) -> None:
+    url = f"sqlite:///{tmp_path}/names.db"
+    catalog = Catalog.open(url)
+    upload(catalog, a_file())
+    if not suffix:
+        catalog.close()  # which brings all of the log into the file
+        assert not (tmp_path / "names.db-wal").exists()
+    else:
+        (tmp_path / "names.db").write_bytes(b"")
+    with Catalog.open(url).unmade() as unmade:
+        assert not unmade
+    catalog.close()
+
+
+def test_where_the_file_of_locks_cannot_be_made_its_folder_stands_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "locks"
+    locks = FileLocks(path)
+    opened = os.open
+
+    def fail(name: Path | str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT and name == path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(name, flags, mode)
+
+    held = []
+
+    def hold(name: str) -> None:
+        with locks.hold(name):
+            held.append(name)
+
+    with another_thread() as run:
+        monkeypatch.setattr(os, "open", fail)
+        with locks.hold("one"):
+            monkeypatch.setattr(os, "open", opened)
+            waiter = run(hold, "another")  # there is room for the file by now
+            until(lambda: waits_for(tmp_path), "the other does not wait")
+            assert held == []
+            assert not path.exists()
+        waiter.result(PATIENCE)
+    assert held == ["another"]
+    assert path.exists()

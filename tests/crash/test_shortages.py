@@ -149,14 +149,28 @@ def goes_on(stand: Stand, caller: Caller, contents: Contents) -> None:
             assert caller.ask("GET", f"/files/{file_id}/") == (200, content)
 
 
-def test_deleting_makes_room(stand: Stand) -> None:
+@pytest.mark.parametrize("names", [True, False], ids=["a catalog", "no catalog"])
+def test_deleting_makes_room(stand: Stand, *, names: bool) -> None:
     with closing(stand.caller()) as caller:
-        post(caller, "/files/kept", KEPT)
+        if names:
+            post(caller, "/files/kept", KEPT)
         digest = post(caller, "/", bytes(6 * MIB)).text
         with no_room(stand):
             assert caller.ask("POST", "/", os.urandom(5 * MIB)).status == 507
             assert caller.ask("DELETE", f"/?file_hash={digest}").status == 200
             post(caller, "/", os.urandom(5 * MIB))
+            assert caller.ask("GET", f"/?file_hash={digest}").status == 404
+    tally[FAULTS] += 1
+
+
+def test_deleting_makes_room_where_no_file_can_be_made(stand: Stand) -> None:
+    """Not even that of the catalog's locks."""
+    with closing(stand.caller()) as caller:
+        digest = post(caller, "/", KEPT).text
+        with no_inodes(stand):
+            assert caller.ask("DELETE", f"/?file_hash={digest}").status == 200
+            assert caller.ask("DELETE", f"/?file_hash={digest}").status == 404
+            assert stand.files() == set()
     tally[FAULTS] += 1
 
 
