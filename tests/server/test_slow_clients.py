@@ -7,12 +7,16 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from httpd.exchange import Request, Response, Span
+from httpd.protocol.head import Head, HeadLimits, take_head
+from httpd.server import connection
 from httpd.server.connection import Handler
 from httpd.server.transport import UNPROVEN_UNSENT
+from httpd.traps import pause
 from tests.daemons import until
 from tests.served import Client, Served, listen_tcp, listen_unix, request
 from tests.server.conftest import Serve
@@ -233,3 +237,32 @@ def test_nobody_waits_for_the_slow_ones(serve: Serve, download: Download) -> Non
         assert len(good.ask(request("/100000")).content) == 100_000
         assert good.ask(request("/", method="POST", content=b"quick")).content == b"quick"
     assert served.open_connections() == len(slow) + 1
+
+
+def test_a_head_in_very_many_pieces_is_looked_at_more_rarely(
+    serve: Serve, echo: Handler, gate: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look goes over all of what has come: byte by byte, that would be the CPU's time."""
+    looks: list[int] = []
+
+    def look(buffer: bytearray, limits: HeadLimits) -> Head | None:
+        looks.append(len(buffer))
+        return take_head(buffer, limits)
+
+    async def until_opened(_deadline: float) -> None:
+        while not gate.is_set():
+            await pause(time.monotonic() + 0.001)
+
+    monkeypatch.setattr(connection, "take_head", look)
+    monkeypatch.setattr(connection, "pause", until_opened)
+    client = serve(echo).connect()
+    whole = request("/", f"A: {'a' * 1000}")
+    for number in range(connection.MOST_PIECES + 1):
+        client.send(whole[number : number + 1])
+        until(lambda seen=number: looks[seen:], "the piece is not looked at")
+    for number in range(connection.MOST_PIECES + 1, len(whole)):
+        client.send(whole[number : number + 1])
+    gate.set()
+    assert client.read_reply().content == b"GET / "
+    assert looks[: connection.MOST_PIECES + 1] == list(range(1, connection.MOST_PIECES + 2))
+    assert looks[connection.MOST_PIECES + 1 :] == [len(whole)]
