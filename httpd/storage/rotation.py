@@ -17,7 +17,7 @@ from httpd.storage.settling import Settling
 # One that takes uploads while the other one is settled.
 MOST_JOURNALS = 2
 # What bounds the time that a start takes after a crash.
-# Measured: 4 s for a full one, if each of its 8,000 files was lost and is written anew.
+# Measured: 2 s for a full one, if each of its 8,000 files was torn and is written anew.
 JOURNAL_BYTES = 32 << 20
 JOURNAL_RECORDS = 8192
 # A journal that nothing is added to is settled then, so that little is left to a crash or a stop.
