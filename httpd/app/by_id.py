@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from httpd import metrics
 from httpd.app.download import Shown, download
@@ -12,13 +12,15 @@ from httpd.app.intake import Incoming, Upload, raw_file, refuse_unsupported
 from httpd.app.media_types import UNKNOWN, stated_type
 from httpd.app.references import Named, References, digest_of
 from httpd.app.responses import document, text, timestamp, wants_json
-from httpd.catalog.catalog import Catalog
 from httpd.catalog.rows import File
 from httpd.exchange import Refusal, Request, Response
 from httpd.protocol.target import quote_query
 from httpd.storage.contract import Damaged, NotFound, Staged, Storage
 from httpd.storage.digest import Digest
 from httpd.traps import in_pool
+
+if TYPE_CHECKING:
+    from httpd.catalog.catalog import Catalog
 
 PREFIX = "/files/"
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from httpd.app.responses import text
-from httpd.catalog.catalog import Catalog
 from httpd.catalog.errors import CatalogUnavailable
 from httpd.exchange import Refusal, Request, Response
 from httpd.storage.contract import Storage
 from httpd.traps import in_pool
+
+if TYPE_CHECKING:
+    from httpd.catalog.catalog import Catalog
 
 
 class Health:

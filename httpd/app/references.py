@@ -17,13 +17,15 @@ import uuid
 from collections.abc import Callable, Collection
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from httpd.catalog.catalog import Catalog
 from httpd.catalog.errors import CatalogUnavailable
 from httpd.catalog.rows import BlobRow, File
 from httpd.storage.contract import Damaged, NotFound, Sealed, Staged, Storage, Stored
 from httpd.storage.digest import Digest
+
+if TYPE_CHECKING:
+    from httpd.catalog.catalog import Catalog
 
 # In place of a stamp where the content is none of ours: no copy has it.
 NO_STAMP = 0

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from httpd.app.by_hash import ByHash
 from httpd.app.by_id import ById
 from httpd.app.errors import TRANSLATED, refusal_of
 from httpd.app.health import Health
 from httpd.app.references import References
-from httpd.catalog.catalog import Catalog
 from httpd.exchange import Refusal, Request, Response
 from httpd.storage.contract import Storage
+
+if TYPE_CHECKING:
+    from httpd.catalog.catalog import Catalog
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Resource = dict[str, Handler]

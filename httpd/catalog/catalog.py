@@ -47,7 +47,7 @@ from httpd.catalog import migrations
 from httpd.catalog import url as urls
 from httpd.catalog.cursor import Cursor
 from httpd.catalog.engine import WRITES, make_engine, reading, write_ahead
-from httpd.catalog.errors import answering
+from httpd.catalog.failures import answering
 from httpd.catalog.locks import AdvisoryLocks, FileLocks, Locks
 from httpd.catalog.rows import BlobRow, File, Page
 from httpd.catalog.schema import blobs, files

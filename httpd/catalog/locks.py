@@ -21,7 +21,8 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from httpd.catalog.errors import CatalogUnavailable, answering
+from httpd.catalog.errors import CatalogUnavailable
+from httpd.catalog.failures import answering
 
 
 class Locks(Protocol):

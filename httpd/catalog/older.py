@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from httpd.catalog import url as urls
-from httpd.catalog.errors import answering
+from httpd.catalog.failures import answering
 
 BATCH = 500
 """Rows that are held at once; no transaction lasts longer than it takes to read them."""

@@ -55,6 +55,21 @@ class Storage(Protocol):
         """Remove what dead processes have left half-done; return how much. Raises OSError."""
 
 
+class Preparation(Protocol):
+    """What is done while nothing is forked, bound or given up yet."""
+
+    def __call__(self, settings: Settings, /, *, whole: bool) -> None:
+        """Check the settings, and load what a worker begins with. Raises BadOption.
+
+        `whole`: load what it is enough to have later, too. So it is where nobody waits for the
+        first answer: what does not load is found out, and all workers share its memory.
+        """
+
+
+def _nothing(_settings: Settings, *, whole: bool) -> None:
+    """Prepare nothing, where a worker needs nothing."""
+
+
 class Parts(NamedTuple):
     """What a daemon is made of besides its processes."""
 
@@ -62,8 +77,7 @@ class Parts(NamedTuple):
     # left in a descriptor.
     make_workers: Callable[[Settings, int | None], Workers]
     open_storage: Callable[[Settings], Storage]
-    # Told of the settings while nothing is forked, bound or given up yet. Raises BadOption.
-    prepare: Callable[[Settings], None] = lambda _settings: None
+    prepare: Preparation = _nothing
 
 
 class Console:
@@ -106,7 +120,7 @@ def start(settings: Settings, parts: Parts, heritage: Heritage | None = None) ->
     up. Raises AlreadyRunning, BadOption, NotReady, OSError.
     """
     _fill_streams()
-    parts.prepare(settings)
+    parts.prepare(settings, whole=heritage is not None)
     program = own_program()
     claim = heritage.claim(settings, program) if heritage else take(settings, program)
     try:
@@ -140,7 +154,7 @@ def run(settings: Settings, parts: Parts) -> int:
     Raises AlreadyRunning, BadOption, NotReady, OSError.
     """
     _fill_streams()
-    parts.prepare(settings)
+    parts.prepare(settings, whole=False)
     inherited = inheritance()
     settings, lent = lent_listeners(settings, inherited.sockets)
     claim = take(settings, own_program(), lent)
@@ -163,7 +177,7 @@ def go_on(settings: Settings, parts: Parts, descriptor: int) -> int:
     TypeError, ValueError.
     """
     left = find(descriptor)
-    parts.prepare(settings)
+    parts.prepare(settings, whole=True)
     logs = settings.log_dir if left.detached else None
     if left.rehearsal != NOBODY:
         return _rehearse(settings, parts, Pipe(left.rehearsal), logs)

@@ -69,7 +69,7 @@ def _carry_out(
 ) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names are in every alphabet
-    prepare(settings)
+    prepare(settings, whole=True)
     _become_owner(settings)
     report = Report(sys.stdout, sys.stderr, *counts, as_json=task.json)
     try:
@@ -90,7 +90,7 @@ def _verify(settings: Settings, task: Task, report: Report) -> None:
     check = Verify(storage, bookmark, report, Pace(task.rate), repair=task.repair)
     check.run(anew=task.anew)
     if _has_catalog(settings):
-        with closing(open_catalog(settings)) as catalog:
+        with closing(open_catalog(settings).load()) as catalog:
             references = References(storage, catalog)
             NameCheck(storage, catalog, references, report, repair=task.repair).run()
     check.finish()
@@ -103,7 +103,7 @@ def _verify(settings: Settings, task: Task, report: Report) -> None:
 def _import(settings: Settings, task: Task, report: Report) -> None:
     folder = os.path.realpath(task.path or "")
     copying = Copying(report, Pace(task.rate))
-    with closing(open_catalog(settings)) as catalog:
+    with closing(open_catalog(settings).load()) as catalog:
 
         @cache
         def doors(algorithm: str) -> Doors:

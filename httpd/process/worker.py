@@ -5,6 +5,7 @@ The only place that knows storage, application and server at once.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -17,7 +18,9 @@ from loguru import logger
 from httpd import log, metrics
 from httpd.app.metrics import Metrics
 from httpd.app.routes import Application
-from httpd.catalog.catalog import Catalog
+from httpd.catalog import late
+from httpd.catalog.errors import CatalogUnavailable
+from httpd.catalog.late import LateCatalog
 from httpd.config import VERSION, BadOption, Settings
 from httpd.process.crew import Post, Workers
 from httpd.process.heartbeats import EVERY_SECONDS
@@ -26,12 +29,16 @@ from httpd.server.loop import Loop
 from httpd.server.tally import Tally
 from httpd.storage.local import LocalStorage
 from httpd.storage.note import VERIFIED, Note
-from httpd.traps import pause, readable
+from httpd.traps import in_pool, pause, readable
 from httpd.upkeep.census import keep_counting
 
 # Where another daemon will serve what waits on the listeners, a restart need lose no request: so
 # long may a connection go on to its next response, which tells its client to open another one.
 GRACE_SECONDS = 1.0
+
+
+# After the start, whose first answers go before: loading takes turns away from the loop, 5 ms each.
+LOADING_SECONDS = 0.2
 
 
 class Worker:
@@ -47,10 +54,14 @@ class Worker:
         self._loop = Loop(settings.threads)
         metrics.join(serving=True)
         self._storage = storage = open_storage(settings)
-        catalog = open_catalog(settings)
+        self._catalog = open_catalog(settings)
         numbers = Metrics(storage, Note(settings.store, VERIFIED).read, VERSION)
         application = Application(
-            storage, catalog, settings.hash, lambda: self._stopping, numbers.get
+            storage,
+            self._catalog.itself(),
+            settings.hash,
+            lambda: self._stopping,
+            numbers.get,
         )
         self._server = Server(post.listeners, application, settings, self._loop, tally)
         # Every signal that a worker obeys, and what it does on it.
@@ -69,11 +80,21 @@ class Worker:
         self._loop.spawn(self._beat(), vital=True)
         self._server.start()
         self._loop.spawn(keep_counting(self._storage))
+        self._loop.spawn(self._load_catalog())
         os.write(self._post.ready_fd, b".")
         os.close(self._post.ready_fd)
         self._loop.run()
         self._server.account()
         self._storage.close()
+
+    async def _load_catalog(self) -> None:
+        """Load what the start has left out, once those who waited for it have had their answers."""
+        await pause(self._loop.now + LOADING_SECONDS)
+        try:
+            await in_pool(self._catalog.load)
+        except CatalogUnavailable as error:
+            logger.error("the catalog failed: {}", error)  # each call that needs it tries again
+        gc.freeze()  # or full collections would go through all of that for ever
 
     async def _beat(self) -> None:
         """Show the master that the loop turns."""
@@ -132,16 +153,21 @@ def open_storage(settings: Settings) -> LocalStorage:
     return LocalStorage(settings.store, settings.hash, durable=durable)
 
 
-def open_catalog(settings: Settings) -> Catalog:
-    """Return the catalog that the settings name. Raises ValueError."""
+def open_catalog(settings: Settings) -> LateCatalog:
+    """Return the catalog that the settings name."""
     durable = settings.durability == "full"
-    return Catalog.open(catalog_url(settings), durable=durable, threads=settings.threads)
+    return LateCatalog(catalog_url(settings), durable=durable, threads=settings.threads)
 
 
-def prepare(settings: Settings) -> None:
-    """Load what a worker needs, and check what cannot be told later. Raises BadOption."""
+def prepare(settings: Settings, *, whole: bool) -> None:
+    """Load what a worker needs at once, or all; check what cannot be told later.
+
+    Raises BadOption.
+    """
+    # A daemon that has given up being root may find Python's own folders closed.
+    whole = whole or settings.user is not None or settings.group is not None
     try:
-        Catalog.prepare(catalog_url(settings))
+        late.prepare(catalog_url(settings), whole=whole)
     except ValueError as error:
         raise BadOption(f"--database-url: {error}") from None
 
