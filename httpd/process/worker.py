@@ -36,7 +36,10 @@ from httpd.upkeep.census import keep_counting
 # long may a connection go on to its next response, which tells its client to open another one.
 GRACE_SECONDS = 1.0
 
-
+# The collector looks at all that lives once in so many looks at what is young, by default in 10.
+# With 9,000 connections that takes up to 73 ms, in which nobody is served, and it finds nothing: of
+# 4,500 connections that came and went with no collector at all, fewer than 100 objects were left.
+YOUNG_FOR_ONE_FULL = 1000
 # After the start, whose first answers go before: loading takes turns away from the loop, 5 ms each.
 LOADING_SECONDS = 0.2
 
@@ -75,6 +78,7 @@ class Worker:
 
     def run(self) -> None:
         """Serve until drained or stopped; tell the master when requests are taken."""
+        gc.set_threshold(*gc.get_threshold()[:2], YOUNG_FOR_ONE_FULL)
         self._loop.spawn(self._obey_signals(), vital=True)
         self._loop.spawn(self._follow_master(self._post.master_fd), vital=True)
         self._loop.spawn(self._beat(), vital=True)
@@ -94,6 +98,8 @@ class Worker:
             await in_pool(self._catalog.load)
         except CatalogUnavailable as error:
             logger.error("the catalog failed: {}", error)  # each call that needs it tries again
+        else:
+            logger.debug("the catalog is loaded")
         gc.freeze()  # or full collections would go through all of that for ever
 
     async def _beat(self) -> None:
