@@ -115,6 +115,10 @@ class Daemon:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
+    def loaded(self) -> bool:
+        """Tell whether all workers of a fresh start have loaded what it leaves for later."""
+        return self.life_log().count("the catalog is loaded") >= len(self.workers())
+
     def staged(self) -> list[str]:
         """Return the names of what is on its way into the store."""
         folder = self.store / ".tmp"

@@ -184,6 +184,7 @@ def block(number: int) -> bytes:
 def test_5_gib_go_up_and_down_in_16_mib(daemon: Daemon, service: Service) -> None:
     daemon.start()
     count, running = 5 * 1024, hashlib.md5()
+    until(daemon.loaded)
     idle = daemon.memory(anew=True)
     with daemon.connect() as client:
         client.sendall(raw.head("POST /", f"Content-Length: {count * MIB}", "Connection: close"))

@@ -96,7 +96,8 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 def test_workers_load_the_catalog_by_themselves(daemon: Daemon) -> None:
     daemon.start()
-    until(lambda: daemon.life_log().count("the catalog is loaded") == 2)
+    until(daemon.loaded)
+    assert len(daemon.workers()) == 2
 
 
 @pytest.mark.parametrize("command", ["reload", "restart"])
@@ -104,7 +105,7 @@ def test_fault_in_what_comes_late_is_found_while_nothing_is_given_up(
     command: str, program: Program
 ) -> None:
     program.start("--workers=1")
-    until(lambda: "the catalog is loaded" in program.life_log())
+    until(program.loaded)
     program.spoil()
     done = program.command(command)
     assert (done.returncode, done.stdout) == (1, "")

@@ -12,7 +12,7 @@ import pytest
 from httpd.app.form import Form
 from httpd.exchange import Fields, Refusal, Request
 from tests import raw
-from tests.daemons import Daemon
+from tests.daemons import Daemon, until
 from tests.raw import BOUNDARY, FILE, form, part
 from tests.service import Service
 
@@ -175,6 +175,7 @@ def test_as_many_files_as_there_may_be(service: Service) -> None:
 
 def test_large_form_of_many_files_is_not_held_in_memory(daemon: Daemon) -> None:
     daemon.start("--workers=1")
+    until(daemon.loaded)
     before = daemon.memory(anew=True)
     size = 120 * 1024  # less than what one file hands over while it arrives
     contents = [number.to_bytes(4) * (size // 4) for number in range(400)]

@@ -37,7 +37,7 @@ def warm(daemon: Daemon) -> Daemon:
     allow_descriptors(12_000)
     daemon.start("--idle-timeout=600")
     with GoodClient(daemon):
-        until(lambda: all(len(vitals.descriptors(pid)) for pid in daemon.workers()))
+        until(daemon.loaded)
     return daemon
 
 

@@ -148,6 +148,7 @@ def test_content(sent: bytes, statuses: list[int], single: Daemon) -> None:
 def growth(daemon: Daemon, act: Callable[[], None]) -> int:
     """Return by how many bytes the daemon grows at most while something is done to it."""
     act()  # once without looking, as what is made only once is no growth
+    until(daemon.loaded)
     before = daemon.memory(anew=True)
     act()
     return daemon.memory() - before
