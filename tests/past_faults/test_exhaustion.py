@@ -124,6 +124,7 @@ BODIES: dict[str, tuple[bytes, list[int]]] = {
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path_factory.mktemp("single"))
     daemon.start("--workers=1", "--threads=2")
+    until(daemon.loaded)
     with Service(daemon) as service:
         assert service.post("/", data=KEPT).text == DIGEST
     yield daemon
@@ -148,7 +149,6 @@ def test_content(sent: bytes, statuses: list[int], single: Daemon) -> None:
 def growth(daemon: Daemon, act: Callable[[], None]) -> int:
     """Return by how many bytes the daemon grows at most while something is done to it."""
     act()  # once without looking, as what is made only once is no growth
-    until(daemon.loaded)
     before = daemon.memory(anew=True)
     act()
     return daemon.memory() - before
