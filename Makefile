@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .PHONY: help start stop restart status test test-long crash-test hostility-test hostility-long fuzz \
-  lint types check clean
+  bench bench-quick lint types check clean
 
 help:
 	@echo "make start      set up, start the daemon on port 9000 and say how to talk to it"
@@ -17,6 +17,8 @@ help:
 	@echo "make crash-test kills, power cuts and faults, as root: a quarter of an hour at most"
 	@echo "make hostility-test, hostility-long  attacks and crowds, shortened or for half an hour"
 	@echo "make fuzz       search for bytes that the parser fails at, for SECONDS (60)"
+	@echo "make bench      beside nginx, SeaweedFS, copyparty, aiohttp; writes docs/benchmarks.md: 15 minutes"
+	@echo "make bench-quick  the main ratios beside nginx, in under two minutes"
 	@echo "make clean      remove what the commands above have made, but no stored file"
 
 start: $(READY)
@@ -53,6 +55,22 @@ hostility-test: $(READY)
 
 hostility-long: $(READY)
 	$(RUN) -m pytest -m hostility --in-full $(ARGS)
+
+# What cannot be installed is left out by the benchmark, which says so.
+PEERS := build/bench
+$(PEERS)/.ready: bench/requirements.txt
+	@echo "setting up $(PEERS)"
+	@$(PYTHON) -m venv $(PEERS)
+	-@grep -v '^#' $< | xargs -n 1 $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
+	@touch $@
+
+bench-quick: ARGS += --quick
+bench: $(PEERS)/.ready
+bench bench-quick: $(READY)
+	-@for each in nginx wrk; do command -v $$each >/dev/null || exit 1; done || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends nginx-light wrk; }
+	$(RUN) -m bench $(ARGS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

@@ -1,0 +1,1 @@
+"""filestored measured beside other servers; see docs/benchmarks.md."""

@@ -1,0 +1,177 @@
+"""What is measured: a table of cases, each with how one server's turn goes."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.clients import crowd, transfer, wrk
+from bench.peers import Filestored, Md5sum, Peer
+from bench.peers.peer import on_cores
+from bench.results import Sample
+from bench.stand import MIB, Stand
+from tests.vitals import private_memory
+
+KIB = 1024
+IDLE = 10_000  # connections
+UPLOADS = 16  # at once
+UPLOAD_PACE = 10 * MIB  # bytes a second of each, while downloads are measured beside them
+
+Measure = Callable[[Stand, Peer], Sample]
+
+
+class Case(NamedTuple):
+    """One kind of work."""
+
+    key: str
+    title: str
+    part: str  # who takes part, see Peer.parts
+    figure: str  # the one that is told at once
+    measure: Measure
+
+
+def small(script: str, connections: int, count: int = 1000, size: int = 4 * KIB,
+          field: tuple[str, ...] = ()) -> Measure:  # fmt: skip
+    """Measure downloads of so many different files."""
+
+    def measure(stand: Stand, peer: Peer) -> Sample:
+        targets = stand.targets(peer, count, size)
+        return load(stand, peer, script, targets.url, connections, str(targets.list), *field)
+
+    return measure
+
+
+def uploads(connections: int) -> Measure:
+    """Measure uploads of 4 KiB that are sent for the first time."""
+
+    def measure(stand: Stand, peer: Peer) -> Sample:
+        named = "name" if peer.named_by_client else "/"
+        begin = os.urandom(4).hex()
+        return load(stand, peer, "upload.lua", peer.url, connections, peer.method, begin, named)
+
+    return measure
+
+
+def load(stand: Stand, peer: Peer, script: str, url: str, connections: int, *args: str) -> Sample:
+    """Let wrk run: requests a second, µs of CPU for each, and ms that they took."""
+    before = peer.cpu()
+    told = wrk.run(script, url, connections, stand.seconds, stand.layout.client, *args)
+    each = 1e6 / told.requests
+    return {
+        "rate": told.requests / told.seconds,
+        "cpu": (peer.cpu() - before) * each,
+        "client": told.cpu * each,
+        "p50": told.p50,
+        "p99": told.p99,
+        "p999": told.p999,
+    }
+
+
+def up_and_down(stand: Stand, peer: Peer) -> Sample:
+    """Upload a big file, download it, delete it: MiB a second, and seconds of CPU."""
+    size = stand.big.stat().st_size / MIB
+    begun, used = time.monotonic(), peer.cpu()
+    if isinstance(peer, Md5sum):
+        peer.read(stand.big)
+    else:
+        target = peer.upload_target(os.urandom(16).hex())
+        with on_cores(stand.layout.client):
+            answer = transfer.send(peer.port, peer.method, target, stand.big)
+    up, up_cpu = time.monotonic() - begun, peer.cpu() - used
+    sample = {"up": size / up, "up_cpu": up_cpu, "seconds": up}
+    if not isinstance(peer, Md5sum):
+        target = peer.download_target(target, answer)
+        begun, used = time.monotonic(), peer.cpu()
+        with on_cores(stand.layout.client):
+            transfer.fetch(peer.port, target)
+        down = time.monotonic() - begun
+        sample |= {"down": size / down, "down_cpu": peer.cpu() - used}
+        peer.ask("DELETE", target)
+    return sample
+
+
+def beside_idle(stand: Stand, peer: Peer) -> Sample:
+    """Measure what an idle connection takes, and downloads without and with them."""
+    stand.restart(peer)
+    count = crowd.most_idle(IDLE)
+    target = stand.targets(peer, 1000, 4 * KIB).first
+    alone = small("get.lua", 64)(stand, peer)
+    before = sum(map(private_memory, peer.processes()))
+    with crowd.idle(peer, target, count):
+        memory = sum(map(private_memory, peer.processes())) - before
+        beside = small("get.lua", 64)(stand, peer)
+    return {
+        "count": count,
+        "each": memory / count,
+        "p99 alone": alone["p99"],
+        "p99 beside": beside["p99"],
+        "p99 ratio": beside["p99"] / alone["p99"],
+    }
+
+
+def beside_uploads(stand: Stand, peer: Peer) -> Sample:
+    """Measure downloads while big uploads run."""
+    with on_cores(stand.layout.client):
+        with crowd.uploads(peer, UPLOADS, stand.big, pace=UPLOAD_PACE):
+            return small("get.lua", 16)(stand, peer)
+
+
+def memory(stand: Stand, peer: Peer) -> Sample:
+    """Measure the memory of the whole daemon in MiB, idle and at most under big uploads.
+
+    What the processes share counts once where they are idle (Pss, proc(5)). What they have more at
+    most is added up from each one's own high-water mark.
+    """
+    assert isinstance(peer, Filestored)
+    target = stand.targets(peer, 1, 4 * KIB)
+    peer.ask("GET", target.first)
+    workers = len(peer.daemon.workers())
+    peer.daemon.memory(anew=True)
+    idle = sum(map(shared_memory, peer.processes())) / MIB
+    begin = peer.daemon.memory()
+    crowd.upload_at_once(peer, UPLOADS, stand.big)
+    above = (peer.daemon.memory() - begin) / MIB
+    size = stand.big.stat().st_size / MIB
+    return {"idle": idle, "a worker": idle / workers, "above": above, "size": size}
+
+
+def start_and_stop(stand: Stand, peer: Peer) -> Sample:
+    """Measure seconds to the first answer, and to the end of the last process."""
+    started = peer.start(stand.layout.servers)
+    begun = time.monotonic()
+    peer.stop()
+    return {"start": started, "stop": time.monotonic() - begun}
+
+
+def shared_memory(pid: int) -> int:
+    """Return the bytes in memory of a process, its part of what it shares with others included."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(each) << 10 for each in re.findall(r"^Pss:\s*(\d+) kB$", text, re.MULTILINE))
+
+
+CLOSE = ("Connection", "close")
+RANGE = ("Range", "bytes=65536-69631")
+
+CASES = (
+    Case("get 4k 1", "GET 4 KiB, 1 connection", "get", "rate", small("get.lua", 1)),
+    Case("get 4k 16", "GET 4 KiB, 16 connections", "get", "rate", small("get.lua", 16)),
+    Case("get 4k 64", "GET 4 KiB, 64 connections", "get", "rate", small("get.lua", 64)),
+    Case("get 4k 256", "GET 4 KiB, 256 connections", "get", "rate", small("get.lua", 256)),
+    Case("get 64k", "GET 64 KiB", "get", "rate", small("get.lua", 64, 100, 64 * KIB)),
+    Case(
+        "close", "a new connection for each GET", "get", "rate", small("get.lua", 64, field=CLOSE)
+    ),
+    Case("range", "4 KiB out of 1 MiB", "get", "rate", small("get.lua", 64, 10, MIB, RANGE)),
+    Case("post 1", "POST 4 KiB, 1 connection", "post", "rate", uploads(1)),
+    Case("post 16", "POST 4 KiB, 16 connections", "post", "rate", uploads(16)),
+    Case("post 64", "POST 4 KiB, 64 connections", "post", "rate", uploads(64)),
+    Case("big", "a big file up and down", "big", "up", up_and_down),
+    Case("idle", "GET 4 KiB beside idle connections", "crowd", "each", beside_idle),
+    Case("uploads", "GET 4 KiB beside big uploads", "crowd", "p99", beside_uploads),
+    Case("memory", "memory under big uploads", "memory", "above", memory),
+    Case("start", "start and stop", "start", "start", start_and_stop),
+)

@@ -1,0 +1,77 @@
+"""What has been measured: the samples of every round, their medians, and ratios round by round."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+Sample = dict[str, float]
+"""What one turn of a server has shown, by the names of the figures; empty where it failed."""
+
+
+class Ratio(NamedTuple):
+    """The median of the ratios of all rounds, and how far they lie apart."""
+
+    median: float
+    least: float
+    most: float
+
+
+class Results:
+    """The samples of each (layout, case, server), in the order of the rounds."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, str] = {}  # about the machine
+        self.versions: dict[str, str] = {}  # of the servers by title, "" where it says none
+        self._samples: dict[str, list[Sample]] = defaultdict(list)
+
+    def add(self, layout: str, case: str, peer: str, sample: Sample) -> None:
+        """Note the next round's sample."""
+        self._samples[_key(layout, case, peer)].append(sample)
+
+    def medians(self, layout: str, case: str, peer: str) -> Sample:
+        """Return the median of each figure over the rounds; nothing where none succeeded."""
+        seen: dict[str, list[float]] = defaultdict(list)
+        for sample in self._samples.get(_key(layout, case, peer), []):
+            for name, value in sample.items():
+                seen[name].append(value)
+        return {name: median(values) for name, values in seen.items()}
+
+    def ratio(self, layout: str, case: str, figure: str, peer: str, other: str) -> Ratio | None:
+        """Return how a server compares in a figure; None where no round has both.
+
+        Round by round and not the ratio of medians: what else disturbs a machine disturbs the two
+        turns of a round alike.
+        """
+        pairs = zip(
+            self._samples.get(_key(layout, case, peer), []),
+            self._samples.get(_key(layout, case, other), []),
+            strict=False,
+        )
+        ratios = [
+            mine[figure] / theirs[figure]
+            for mine, theirs in pairs
+            if figure in mine and theirs.get(figure)
+        ]
+        return Ratio(median(ratios), min(ratios), max(ratios)) if ratios else None
+
+    def save(self, path: Path) -> None:
+        """Write all of it to a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(vars(self), indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Read what `save` has written."""
+        results = cls()
+        saved = json.loads(path.read_text())
+        results.facts, results.versions = saved["facts"], saved["versions"]
+        results._samples.update(saved["_samples"])
+        return results
+
+
+def _key(layout: str, case: str, peer: str) -> str:
+    return f"{layout} / {case} / {peer}"

@@ -1,0 +1,108 @@
+"""The order of it all: stages, and in each the rounds in which the servers take turns."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from bench.cases import CASES, UPLOADS, Case
+from bench.clients.wrk import Failed
+from bench.peers import PEERS, Filestored, Md5sum, Nginx, Peer
+from bench.results import Results
+from bench.stand import MIB, Layout, Stand, layouts, make_big_file
+from bench.tables import number
+
+
+class Stage(NamedTuple):
+    """Cases that are measured with the same servers running."""
+
+    layout: str
+    cases: tuple[str, ...]
+    peers: tuple[type[Peer], ...] = PEERS
+    started: bool = True
+    rounds: int | None = None  # where it is not for the plan to say
+
+
+class Plan(NamedTuple):
+    """All that one run measures."""
+
+    stages: tuple[Stage, ...]
+    rounds: int
+    seconds: int  # of each turn under load
+    big: int  # bytes of the big file
+
+
+FULL = Plan(
+    (
+        Stage("one", ("get 4k 1", "get 4k 16", "get 4k 64", "get 4k 256", "get 64k", "close",
+                      "range", "post 1", "post 16", "post 64", "big")),
+        Stage("all", ("get 4k 64", "close", "range", "post 64", "big")),
+        Stage("one", ("idle", "uploads"), (Filestored, Nginx)),
+        Stage("all", ("memory",), (Filestored,), rounds=1),
+        Stage("one", ("start",), started=False),
+    ),
+    rounds=3, seconds=2, big=1024 * MIB,
+)  # fmt: skip
+QUICK = Plan(
+    (
+        Stage("one", ("get 4k 64", "close", "post 64"), (Filestored, Nginx)),
+        Stage("all", ("big",), (Filestored, Nginx, Md5sum)),
+        Stage("one", ("start",), (Filestored, Nginx), started=False),
+    ),
+    rounds=5, seconds=1, big=256 * MIB,
+)  # fmt: skip
+
+
+def measure(plan: Plan, folder: Path, results: Results) -> None:
+    """Carry out a plan in a folder, saying how it goes; what is stored there is removed."""
+    size = affordable(plan.big, shutil.disk_usage(folder).free)
+    if size < plan.big:
+        print(f"for want of room big files have {size // MIB} MiB")
+    big = folder / "big"
+    make_big_file(big, size)
+    for stage in plan.stages:
+        layout = layouts()[stage.layout]
+        present = [kind for kind in stage.peers if kind.program() is not None]
+        cases = [case for case in CASES if case.key in stage.cases]
+        takes_part = [kind for kind in present if any(case.part in kind.parts for case in cases)]
+        print(f"\n{layout.title}", flush=True)
+        with TemporaryDirectory(dir=folder) as own, Stand(
+            Path(own), layout, takes_part, plan.seconds, big, started=stage.started
+        ) as stand:  # fmt: skip
+            for case in cases:
+                alternate(stand, case, stage.rounds or plan.rounds, results)
+
+
+def affordable(wanted: int, free: int) -> int:
+    """Return what a big file may have: many of them are uploaded at once, and half is left free."""
+    return min(wanted, free // (2 * UPLOADS) // MIB * MIB)
+
+
+def alternate(stand: Stand, case: Case, rounds: int, results: Results) -> None:
+    """Give every server a turn, again and again."""
+    print(f"  {case.title:36}", end="", flush=True)
+    peers = [peer for peer in stand.peers if case.part in peer.parts]
+    for _ in range(rounds):
+        for peer in peers:
+            os.sync()  # what one has left to be written is not for the next to wait for
+            try:
+                sample = case.measure(stand, peer)
+            except (Failed, OSError, ValueError) as failure:
+                print(f"\n    {peer.title} has failed: {failure}", flush=True)
+                sample = {}
+            results.add(stand.layout.key, case.key, peer.title, sample)
+    print(_told(stand.layout, case, peers, results), flush=True)
+
+
+def _told(layout: Layout, case: Case, peers: Sequence[Peer], results: Results) -> str:
+    """Say in a word what a case has shown."""
+    told = []
+    for peer in peers:
+        figures = results.medians(layout.key, case.key, peer.title)
+        if figures:
+            told.append(f"{peer.title} {number(figures[case.figure])}")
+    return " · ".join(told)

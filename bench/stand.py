@@ -1,0 +1,108 @@
+"""Where a comparison takes place: which cores are whose, the servers that run, what they hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from bench.peers import Peer
+
+MIB = 1 << 20
+
+
+class Layout(NamedTuple):
+    """Cores of each server, which has a worker a core, and those of its clients."""
+
+    key: str
+    title: str
+    servers: list[int]
+    client: list[int]
+
+
+def layouts() -> dict[str, Layout]:
+    """Return both layouts by their keys."""
+    cores = sorted(os.sched_getaffinity(0))
+    return {
+        "one": Layout("one", "one core for the server, one for the client", cores[:1],
+                      cores[1:2] or cores),
+        "all": Layout("all", "all cores for both", cores, cores),
+    }  # fmt: skip
+
+
+class Targets(NamedTuple):
+    """Files of one size that a server holds."""
+
+    url: str  # where it listens
+    list: Path  # a file with a target a line
+    first: str
+
+
+class Stand:
+    """Runs servers side by side for as long as its block lasts."""
+
+    def __init__(
+        self, folder: Path, layout: Layout, peers: Sequence[type[Peer]], seconds: int, big: Path,
+        *, started: bool,
+    ) -> None:  # fmt: skip
+        """Take a folder to store in, and a file to upload.
+
+        `seconds`: of one load; `started`: the servers run from the beginning.
+        """
+        self.layout = layout
+        self.seconds = seconds
+        self.big = big
+        self._started = started
+        self._targets: dict[tuple[Peer, int, int], Targets] = {}
+        self._folder = folder
+        self.peers: list[Peer] = []
+        for number, kind in enumerate(peers):
+            own = folder / f"{kind.__name__.lower()}-{number}"
+            own.mkdir()
+            self.peers.append(kind(own))
+        self._running = ExitStack()
+
+    def __enter__(self) -> Stand:
+        try:
+            for peer in self.peers:
+                self._running.callback(peer.stop)
+                if self._started:
+                    peer.start(self.layout.servers)
+        except BaseException:
+            self._running.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    def restart(self, peer: Peer) -> None:
+        """Give a server processes that have done nothing yet, over the same files."""
+        peer.stop()
+        peer.start(self.layout.servers)
+
+    def targets(self, peer: Peer, count: int, size: int) -> Targets:
+        """Return files that the server holds, so many of that size in bytes; each differs."""
+        key = (peer, count, size)
+        if key not in self._targets:
+            filler = os.urandom(size - 16)
+            names = [f"{os.urandom(8).hex()}" for _ in range(count)]
+            urls = [peer.store_small(name, name.encode() + filler) for name in names]
+            parts = [urlsplit(url) for url in urls]
+            lines = [part.path + (f"?{part.query}" if part.query else "") for part in parts]
+            path = peer.folder / f"targets-{count}-{size}"
+            path.write_text("\n".join(lines))
+            self._targets[key] = Targets(f"http://{parts[0].netloc}", path, lines[0])
+        return self._targets[key]
+
+
+def make_big_file(path: Path, size: int) -> None:
+    """Write a file of random bytes, flushed, and in the page cache."""
+    with path.open("wb") as file:
+        for _ in range(size // MIB):
+            file.write(os.urandom(MIB))
+        file.flush()
+        os.fsync(file.fileno())
