@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="turns of each server")
     parser.add_argument("--seconds", type=int, help="of each turn")
     parser.add_argument("--report", action="store_true", help="write the last run's page anew")
+    parser.add_argument("--only", help="cases whose short name has this in it; no document")
     options = parser.parse_args()
     if options.report:
         report.write(Results.load(RESULTS))
@@ -38,6 +39,8 @@ def main() -> None:
     plan = rounds.QUICK if options.quick else rounds.FULL
     given = {"rounds": options.rounds, "seconds": options.seconds}
     plan = plan._replace(**{name: value for name, value in given.items() if value})
+    if options.only:
+        plan = plan.only(options.only)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up as on ctrl-C
     try:
         results = run(plan, options.folder)
@@ -45,7 +48,7 @@ def main() -> None:
         sys.exit("broken off; nothing is left running, or on the disk")
     shown = targets.QUICK if options.quick else targets.TARGETS
     print(f"\n{report.targets_table(results, shown)}")
-    if not options.quick:
+    if not options.quick and not options.only:
         results.save(RESULTS)
         report.write(results)
 

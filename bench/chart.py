@@ -44,7 +44,7 @@ GROUPS = (
 SHOWN = (Filestored, Undurable, Nginx, SeaweedFS, Copyparty, Aiohttp, Md5sum)
 LONGEST = 2.0  # a bar that is longer is cut off, and says its value all the same
 
-WIDTH, NAMES, BARS = 760, 190, 400  # pixels: of all, of the servers' names, up to LONGEST
+WIDTH, NAMES, BARS = 760, 190, 440  # pixels: of all, of the servers' names, up to LONGEST
 LINE, BAR, GAP, MARGIN = 20, 13, 16, 14
 STYLE = """
   .page { fill: #ffffff } .text { fill: #1f2328 } .faint { fill: #59636e }
@@ -52,7 +52,7 @@ STYLE = """
   text { font: 12px system-ui, sans-serif } .title { font-weight: 600 }
   @media (prefers-color-scheme: dark) {
     .page { fill: #0d1117 } .text { fill: #f0f6fc } .faint { fill: #9198a1 }
-    .ours { fill: #4493f8 } .others { fill: #3d444d } .one { stroke: #9198a1 }
+    .ours { fill: #4493f8 } .others { fill: #656c76 } .one { stroke: #9198a1 }
   }
 """
 
@@ -89,7 +89,7 @@ def svg(groups: tuple[Group, ...], results: Results) -> str:
 def _group(group: Group, shown: list[Bar], top: int) -> list[str]:
     one = NAMES + BARS / LONGEST
     bottom = top + LINE * (1 + len(shown))
-    reference = f"{group.reference.title.replace('`', '').split()[0]} = 1"
+    reference = f"× {group.reference.title.replace('`', '').split()[0]}"
     drawn = [
         _text(MARGIN, top + 14, group.title, "text title"),
         f'<line class="one" x1="{one}" x2="{one}" y1="{top + LINE}" y2="{bottom}"'
@@ -105,7 +105,7 @@ def _group(group: Group, shown: list[Bar], top: int) -> list[str]:
             _text(NAMES - 8, y + 14, bar.title.replace("`", ""), "text", "end"),
             f'<rect class="{kind}" x="{NAMES}" y="{y + 4}" width="{length:.1f}" height="{BAR}"'
             ' rx="2"/>',
-            _text(round(NAMES + length) + 6, y + 14, value, "faint"),
+            _text(WIDTH - MARGIN, y + 14, value, "faint", "end"),
         ]
     return drawn
 

@@ -35,6 +35,14 @@ class Plan(NamedTuple):
     seconds: int  # of each turn under load
     big: int  # bytes of the big file
 
+    def only(self, word: str) -> Plan:
+        """Return what is left of it with the cases that have a word in their key."""
+        left = [
+            stage._replace(cases=tuple(case for case in stage.cases if word in case))
+            for stage in self.stages
+        ]
+        return self._replace(stages=tuple(stage for stage in left if stage.cases))
+
 
 FULL = Plan(
     (

@@ -67,14 +67,22 @@ class Stand:
 
     def __enter__(self) -> Stand:
         try:
-            for peer in self.peers:
+            for peer in list(self.peers):
                 self._running.callback(peer.stop)
                 if self._started:
-                    peer.start(self.layout.servers)
+                    self._start(peer)
         except BaseException:
             self._running.close()
             raise
         return self
+
+    def _start(self, peer: Peer) -> None:
+        """Start a server; go on without it where it does not come up."""
+        try:
+            peer.start(self.layout.servers)
+        except TimeoutError as failure:
+            print(f"  without it: {failure}; {peer.last_words()}", flush=True)
+            self.peers.remove(peer)
 
     def __exit__(self, *_: object) -> None:
         self._running.close()

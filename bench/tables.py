@@ -173,4 +173,4 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
         return "| " + " | ".join(padded) + " |"
 
-    return "".join(map(row, [headings, rule, *rows]))
+    return "\n".join(map(row, [headings, rule, *rows]))

@@ -35,10 +35,9 @@ class Target(NamedTuple):
         measured = self.find(results)
         if measured is None:
             return "not measured"
-        shown, bound = (
-            float(number(each).replace(",", "")) for each in (measured.value, self.bound)
-        )
-        return "met" if (shown >= bound if self.at_least else shown <= bound) else "**missed**"
+        shown = float(number(measured.value).replace(",", ""))
+        met = shown >= self.bound if self.at_least else shown <= self.bound
+        return "met" if met else "**missed**"
 
     def row(self, results: Results) -> list[str]:
         """Return the cells: work, measured, spread, target, verdict."""

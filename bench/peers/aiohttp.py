@@ -26,4 +26,5 @@ class Aiohttp(Peer):
         return said(str(cls.program()), "-c", "import aiohttp; print(aiohttp.__version__)")
 
     def command(self, workers: int) -> list[str | Path]:
-        return [str(self.program()), SERVER, str(self.port), str(workers), self.data]
+        # -P: what lies beside the script is not for import; this file has the library's name.
+        return [str(self.program()), "-P", SERVER, str(self.port), str(workers), self.data]

@@ -90,6 +90,11 @@ class Peer(ABC):
             self.process.terminate()
             self.process.wait(PATIENCE)
 
+    def last_words(self) -> str:
+        """Return the end of what it has written while it came up."""
+        log = self.folder / "log"
+        return log.read_text()[-300:].strip() if log.is_file() else ""
+
     def processes(self) -> list[int]:
         """Return the pids of all that works for it."""
         return [] if self.process is None else with_children(self.process.pid)
@@ -112,12 +117,12 @@ class Peer(ABC):
         target = self.upload_target(name)
         return self.url + self.download_target(target, self.ask(self.method, target, content))
 
-    def ask(self, method: str, target: str, content: bytes | None = None) -> bytes:
+    def ask(self, method: str, target: str, content: bytes | None = None, port: int = 0) -> bytes:
         """Make a request over a connection of its own; return its answer's content, or a space.
 
         Raises OSError, or ValueError where an upload or a deletion is refused.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=PATIENCE)
         try:
             connection.request(method, target, content)
             response = connection.getresponse()

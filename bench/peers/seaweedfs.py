@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 from bench.peers.peer import Peer, free_port, installed, said
 
@@ -52,11 +51,10 @@ class SeaweedFS(Peer):
 
     def store_small(self, name: str, content: bytes) -> str:
         del name
-        url = f"http://127.0.0.1:{self.volume}/{self._assign()['fid']}"
-        urlopen(Request(url, content, method="PUT")).close()
-        return url
+        target = f"/{self._assign()['fid']}"
+        self.ask("PUT", target, content, self.volume)
+        return f"http://127.0.0.1:{self.volume}{target}"
 
     def _assign(self) -> dict[str, str]:
-        with urlopen(f"http://127.0.0.1:{self.master}/dir/assign") as response:
-            assigned: dict[str, str] = json.load(response)
+        assigned: dict[str, str] = json.loads(self.ask("GET", "/dir/assign", port=self.master))
         return assigned
