@@ -41,9 +41,11 @@ def small(script: str, connections: int, count: int = 1000, size: int = 4 * KIB,
 
     def measure(stand: Stand, peer: Peer) -> Sample:
         targets = stand.targets(peer, count, size)
-        asked = (script, targets.url, connections, str(targets.list), *field)
-        load(stand, peer, WARM_UP, *asked)  # what it keeps of files it has served is in place then
-        return load(stand, peer, stand.seconds, *asked)
+        args = (str(targets.list), *field)
+        # What a server keeps of files that it has served is in place after the first of them.
+        for seconds in (WARM_UP, stand.seconds):
+            sample = load(stand, peer, seconds, script, targets.url, connections, *args)
+        return sample
 
     return measure
 

@@ -1,0 +1,280 @@
+"""The benchmark's own logic: what is read, compared, judged and shown. No load."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import chart, machine, report, rounds, tables, targets
+from bench.clients import transfer, wrk
+from bench.peers import PEERS, Filestored, Md5sum, Nginx
+from bench.results import Ratio, Results
+from tests.daemons import Daemon, until
+
+OURS, NGINX = Filestored.title, Nginx.title
+MIB = 1 << 20
+
+
+def results_of(case: str, **samples: list[dict[str, float]]) -> Results:
+    """Return results of one case in the layout `one`, by the names of the peers' classes."""
+    titles = {kind.__name__: kind.title for kind in PEERS}
+    results = Results()
+    for name, seen in samples.items():
+        for sample in seen:
+            results.add("one", case, titles[name], sample)
+    return results
+
+
+# What is read
+
+
+TOLD = """Running 2s test @ http://127.0.0.1:21000
+  2 threads and 64 connections
+Requests/sec:  20000.00
+told: p99=5200 requests=40001 duration=2000050 failed=0 refused=0 p999=8000 p50=3100
+"""
+
+
+def test_what_wrk_tells() -> None:
+    told = wrk.parse(TOLD, cpu=0.5)
+    assert told == wrk.Told(40001, 2.00005, 3.1, 5.2, 8.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (TOLD.replace("refused=0", "refused=7"), "7 of 40001 requests refused, 0 failed"),
+        (TOLD.replace("failed=0", "failed=3"), "0 of 40001 requests refused, 3 failed"),
+        (TOLD.replace("requests=40001", "requests=0"), "0 of 0"),
+        ("unable to connect to 127.0.0.1:1 Connection refused\n", "unable to connect"),
+    ],
+)
+def test_a_run_that_went_wrong_gives_no_figures(output: str, reason: str) -> None:
+    with pytest.raises(wrk.Failed, match=reason):
+        wrk.parse(output, cpu=0.5)
+
+
+def test_the_type_of_a_file_system() -> None:
+    assert machine.file_system(Path("/proc/self")) == "proc"
+    assert machine.file_system(Path("/proc/sys/../1")) == "proc"
+
+
+# What is compared
+
+
+def test_medians_are_of_each_figure() -> None:
+    results = results_of("x", Nginx=[{"rate": 1, "cpu": 9}, {"rate": 5, "cpu": 7}, {"rate": 2}])
+    assert results.medians("one", "x", NGINX) == {"rate": 2, "cpu": 8}
+    assert results.medians("all", "x", NGINX) == {}
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    # The machine was busy in the second round: both medians, and their ratio, would be others.
+    results = results_of(
+        "x",
+        Filestored=[{"rate": 20}, {"rate": 3}, {"rate": 22}],
+        Nginx=[{"rate": 10}, {"rate": 2}, {"rate": 20}],
+    )
+    assert results.ratio("one", "x", "rate", OURS, NGINX) == Ratio(1.5, 1.1, 2.0)
+
+
+def test_a_round_that_failed_for_one_counts_for_neither() -> None:
+    results = results_of(
+        "x", Filestored=[{"rate": 8}, {}, {"rate": 6}], Nginx=[{"rate": 4}, {"rate": 1}, {}]
+    )
+    assert results.ratio("one", "x", "rate", OURS, NGINX) == Ratio(2.0, 2.0, 2.0)
+    assert results.ratio("one", "x", "p99", OURS, NGINX) is None
+
+
+def test_results_are_saved_whole(tmp_path: Path) -> None:
+    results = results_of("x", Nginx=[{"rate": 1}, {}])
+    results.facts, results.versions = {"kernel": "Linux"}, {NGINX: "1.22"}
+    results.save(tmp_path / "there" / "results.json")
+    assert vars(Results.load(tmp_path / "there" / "results.json")) == vars(results)
+
+
+# What is planned
+
+
+def test_big_files_leave_half_of_the_room() -> None:
+    assert rounds.affordable(1024 * MIB, 200 * 1024 * MIB) == 1024 * MIB
+    assert rounds.affordable(1024 * MIB, 3200 * MIB) == 100 * MIB
+
+
+def test_every_case_of_a_plan_is_one_that_is_there() -> None:
+    keys = {case.key for case in rounds.CASES}
+    for plan in (rounds.FULL, rounds.QUICK):
+        assert {case for stage in plan.stages for case in stage.cases} <= keys
+    shown = {(column.layout, column.case) for table in tables.TABLES for column in table.columns}
+    assert shown <= {(stage.layout, case) for stage in rounds.FULL.stages for case in stage.cases}
+
+
+def test_a_part_of_a_plan() -> None:
+    part = rounds.FULL.only("post")
+    assert [stage.cases for stage in part.stages] == [
+        ("post 1", "post 16", "post 64"),
+        ("post 64",),
+    ]
+
+
+# What is judged
+
+
+def target(bound: float, *, at_least: bool) -> targets.Target:
+    find = targets.beside(Nginx, "one", "x", "rate")
+    return targets.Target("the work", " ×", bound, at_least, find)
+
+
+@pytest.mark.parametrize(
+    ("rate", "bound", "at_least", "verdict"),
+    [
+        (1.0, 1, True, "met"),
+        (0.996, 1, True, "met"),  # it is shown as 1.00
+        (0.994, 1, True, "**missed**"),
+        (1.104, 1.1, False, "met"),
+        (1.106, 1.1, False, "**missed**"),
+        (1234.0, 1233, False, "**missed**"),
+    ],
+)
+def test_a_verdict(rate: float, bound: float, verdict: str, *, at_least: bool) -> None:
+    results = results_of("x", Filestored=[{"rate": rate}], Nginx=[{"rate": 1}])
+    assert target(bound, at_least=at_least).verdict(results) == verdict
+
+
+def test_a_row_shows_what_the_verdict_is_about() -> None:
+    results = results_of(
+        "x", Filestored=[{"rate": 3}, {"rate": 5}, {"rate": 4}], Nginx=[{"rate": 2}] * 3
+    )
+    row = target(2, at_least=True).row(results)
+    assert row == ["the work", "2.00 ×", "1.50 … 2.50", "at least 2.00 ×", "met"]
+    nothing = target(2, at_least=False).row(Results())
+    assert nothing == ["the work", "–", "–", "at most 2.00 ×", "not measured"]
+
+
+def test_what_all_workers_have_the_cpu_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "WORKERS", 4)
+    results = results_of("x", Filestored=[{"cpu": 30}])
+    assert targets.scaling("x")(results) is None
+    results.add("all", "x", OURS, {"cpu": 40})
+    assert targets.scaling("x")(results) == targets.Measured(3.0)
+
+
+# What is shown
+
+
+def test_a_table_has_rows_for_those_that_took_part() -> None:
+    results = results_of("x", Filestored=[{"rate": 12345.6, "cpu": 36.4}], Nginx=[{"p50": 1}])
+    columns = [tables.Column("4 KiB", "one", "x", tables.rate_and_cpu)]
+    shown = tables.Table("Downloads", "A second.", columns).render(results)
+    assert shown == (
+        "## Downloads\n\nA second.\n\n"
+        "|            |       4 KiB |\n"
+        "| ---------- | ----------: |\n"
+        "| filestored | 12,346 · 36 |"
+    )
+
+
+FIGURES = (
+    "rate,cpu,client,p50,p99,p999,up,up_cpu,down,down_cpu,seconds,count,each,p99 alone,p99 beside,"
+    "p99 ratio,idle,a worker,above,size,start,stop"
+)
+
+
+@pytest.fixture
+def measured() -> Results:
+    """Return results that have a figure for everything."""
+    results = Results()
+    results.facts, results.versions = {"kernel": "Linux 6"}, {NGINX: "1.22"}
+    figures = dict.fromkeys(FIGURES.split(","), 2.0)
+    for stage in rounds.FULL.stages:
+        for case in stage.cases:
+            for kind in stage.peers:
+                results.add(stage.layout, case, kind.title, figures)
+    return results
+
+
+def test_the_page_has_all_targets_tables_and_facts(measured: Results) -> None:
+    page = report.document(measured)
+    assert not re.search(r"[{}]|not measured", page)
+    for each in targets.TARGETS:
+        assert f"| {each.work} " in page
+    for table in tables.TABLES:
+        assert f"## {table.heading}\n" in page
+    assert "| kernel | Linux 6 |" in page
+    assert re.search(r"^\| nginx +\| +1\.22 \|$", page, re.MULTILINE)
+
+
+def test_the_page_of_a_run_that_measured_nothing() -> None:
+    page = report.document(Results())
+    assert page.count("not measured") == len(targets.TARGETS)
+
+
+def test_every_target_can_be_found(measured: Results) -> None:
+    for each in (*targets.TARGETS, *targets.QUICK):
+        assert each.find(measured) is not None, each.work
+
+
+GROUP = chart.Group("Downloads <fast>", "one", "x", "rate", Nginx)
+
+
+def test_bars_are_as_long_as_their_values_beside_the_reference() -> None:
+    results = results_of("x", Filestored=[{"rate": 150}], Nginx=[{"rate": 100}])
+    assert chart.bars(GROUP, results) == [(OURS, 150, 1.5), (NGINX, 100, 1.0)]
+    assert chart.bars(GROUP, results_of("x", Filestored=[{"rate": 150}])) == []
+
+
+def test_the_chart_is_drawn_to_scale_and_cut_off() -> None:
+    results = results_of("x", Filestored=[{"rate": 500}], Nginx=[{"rate": 100}])
+    drawn = ElementTree.fromstring(chart.svg((GROUP,), results))
+    shapes = drawn.findall("{*}rect")
+    lengths = {each.get("class"): float(each.get("width", "")) for each in shapes}
+    assert lengths["ours"] == chart.BARS  # five times as much, cut off at LONGEST
+    assert lengths["others"] == chart.BARS / chart.LONGEST
+    texts = [each.text for each in drawn.findall("{*}text")]
+    assert "Downloads <fast>" in texts
+    assert "500 · 5.00 ×" in texts
+
+
+# Big transfers
+
+
+def test_a_file_goes_up_and_comes_down(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "big"
+    file.write_bytes(os.urandom(3 * MIB))
+    daemon.start()
+    digest = transfer.send(daemon.port, "POST", "/", file, lead=b"before it ").decode()
+    stored = daemon.store / digest[:2] / digest
+    assert stored.read_bytes() == b"before it " + file.read_bytes()
+    assert transfer.fetch(daemon.port, f"/?file_hash={digest}") == 3 * MIB + 10
+
+
+def test_an_upload_that_is_broken_off_leaves_nothing(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "big"
+    file.write_bytes(bytes(3 * MIB))
+    daemon.start()
+    answer = transfer.send(daemon.port, "POST", "/", file, pace=1000 * MIB, goes_on=lambda: False)
+    assert answer == b""
+    until(lambda: daemon.staged() == [], "what had been received stays")
+
+
+def test_a_refusal_is_no_transfer(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"x" * 100)
+    daemon.start()
+    with pytest.raises(wrk.Failed, match="405"):
+        transfer.send(daemon.port, "PUT", "/", tmp_path / "big")
+    with pytest.raises(wrk.Failed, match="404"):
+        transfer.fetch(daemon.port, f"/?file_hash={'0' * 32}")
+
+
+def test_md5sum_takes_a_file_by_reading_it(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(MIB))
+    hasher = Md5sum(tmp_path)
+    hasher.start(sorted(os.sched_getaffinity(0)))
+    hasher.read(tmp_path / "big")
+    with pytest.raises(subprocess.CalledProcessError):
+        hasher.read(tmp_path / "missing")
