@@ -41,16 +41,26 @@ def main() -> None:
     plan = plan._replace(**{name: value for name, value in given.items() if value})
     if options.only:
         plan = plan.only(options.only)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up as on ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, break_off)
     try:
         results = run(plan, options.folder)
     except KeyboardInterrupt:
         sys.exit("broken off; nothing is left running, or on the disk")
     shown = targets.QUICK if options.quick else targets.TARGETS
+    if options.only:
+        shown = tuple(target for target in shown if target.find(results) is not None)
     print(f"\n{report.targets_table(results, shown)}")
     if not options.quick and not options.only:
         results.save(RESULTS)
         report.write(results)
+
+
+def break_off(*_: object) -> None:
+    """Let everything be cleaned up, and that not be broken off by more of the kind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def run(plan: rounds.Plan, where: str | None) -> Results:

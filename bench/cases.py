@@ -81,14 +81,14 @@ def load(
 
 def up_and_down(stand: Stand, peer: Peer) -> Sample:
     """Upload a big file, download it, delete it: MiB a second, and seconds of CPU."""
-    size = stand.big.stat().st_size / MIB
+    size, big = stand.big.size / MIB, stand.big.path
     begun, used = time.monotonic(), peer.cpu()
     if isinstance(peer, Md5sum):
-        peer.read(stand.big)
+        peer.read(big)
     else:
         target = peer.upload_target(os.urandom(16).hex())
         with on_cores(stand.layout.client):
-            answer = transfer.send(peer.port, peer.method, target, stand.big)
+            answer = transfer.send(peer.port, peer.method, target, big)
     up, up_cpu = time.monotonic() - begun, peer.cpu() - used
     sample = {"up": size / up, "up_cpu": up_cpu, "seconds": up}
     if not isinstance(peer, Md5sum):
@@ -124,7 +124,7 @@ def beside_idle(stand: Stand, peer: Peer) -> Sample:
 def beside_uploads(stand: Stand, peer: Peer) -> Sample:
     """Measure downloads while big uploads run."""
     with on_cores(stand.layout.client):
-        with crowd.uploads(peer, UPLOADS, stand.big, pace=UPLOAD_PACE):
+        with crowd.uploads(peer, UPLOADS, stand.big.path, pace=UPLOAD_PACE):
             return small("get.lua", 16)(stand, peer)
 
 
@@ -141,9 +141,9 @@ def memory(stand: Stand, peer: Peer) -> Sample:
     peer.daemon.memory(anew=True)
     idle = sum(map(shared_memory, peer.processes())) / MIB
     begin = peer.daemon.memory()
-    crowd.upload_at_once(peer, UPLOADS, stand.big)
+    crowd.upload_at_once(peer, UPLOADS, stand.big.path)
     above = (peer.daemon.memory() - begin) / MIB
-    size = stand.big.stat().st_size / MIB
+    size = stand.big.size / MIB
     return {"idle": idle, "a worker": idle / workers, "above": above, "size": size}
 
 

@@ -13,7 +13,7 @@ from bench.cases import CASES, UPLOADS, Case
 from bench.clients.wrk import Failed
 from bench.peers import PEERS, Filestored, Md5sum, Nginx, Peer
 from bench.results import Results
-from bench.stand import MIB, Layout, Stand, layouts, make_big_file
+from bench.stand import MIB, BigFile, Layout, Stand, layouts
 from bench.tables import number
 
 
@@ -70,8 +70,7 @@ def measure(plan: Plan, folder: Path, results: Results) -> None:
     size = affordable(plan.big, shutil.disk_usage(folder).free)
     if size < plan.big:
         print(f"for want of room big files have {size // MIB} MiB")
-    big = folder / "big"
-    make_big_file(big, size)
+    big = BigFile(folder / "big", size)
     for stage in plan.stages:
         layout = layouts()[stage.layout]
         present = [kind for kind in stage.peers if kind.program() is not None]

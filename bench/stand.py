@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -41,11 +42,30 @@ class Targets(NamedTuple):
     first: str
 
 
+class BigFile:
+    """A file of random bytes that is made when it is wanted: flushed, and in the page cache."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        """Take where it is to be, and its size in bytes."""
+        self._path = path
+        self.size = size
+
+    @cached_property
+    def path(self) -> Path:
+        """Where it is."""
+        with self._path.open("wb") as file:
+            for _ in range(self.size // MIB):
+                file.write(os.urandom(MIB))
+            file.flush()
+            os.fsync(file.fileno())
+        return self._path
+
+
 class Stand:
     """Runs servers side by side for as long as its block lasts."""
 
     def __init__(
-        self, folder: Path, layout: Layout, peers: Sequence[type[Peer]], seconds: int, big: Path,
+        self, folder: Path, layout: Layout, peers: Sequence[type[Peer]], seconds: int, big: BigFile,
         *, started: bool,
     ) -> None:  # fmt: skip
         """Take a folder to store in, and a file to upload.
@@ -105,12 +125,3 @@ class Stand:
             path.write_text("\n".join(lines))
             self._targets[key] = Targets(f"http://{parts[0].netloc}", path, lines[0])
         return self._targets[key]
-
-
-def make_big_file(path: Path, size: int) -> None:
-    """Write a file of random bytes, flushed, and in the page cache."""
-    with path.open("wb") as file:
-        for _ in range(size // MIB):
-            file.write(os.urandom(MIB))
-        file.flush()
-        os.fsync(file.fileno())
