@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,24 +83,34 @@ def load(
 def up_and_down(stand: Stand, peer: Peer) -> Sample:
     """Upload a big file, download it, delete it: MiB a second, and seconds of CPU."""
     size, big = stand.big.size / MIB, stand.big.path
-    begun, used = time.monotonic(), peer.cpu()
     if isinstance(peer, Md5sum):
-        peer.read(big)
-    else:
-        target = peer.upload_target(os.urandom(16).hex())
-        with on_cores(stand.layout.client):
+        with spent(peer) as up:
+            peer.read(big)
+        return one_way("up", size, up)
+    target = peer.upload_target(os.urandom(16).hex())
+    with on_cores(stand.layout.client):
+        with spent(peer) as up:
             answer = transfer.send(peer.port, peer.method, target, big)
-    up, up_cpu = time.monotonic() - begun, peer.cpu() - used
-    sample = {"up": size / up, "up_cpu": up_cpu, "seconds": up}
-    if not isinstance(peer, Md5sum):
         target = peer.download_target(target, answer)
-        begun, used = time.monotonic(), peer.cpu()
-        with on_cores(stand.layout.client):
+        with spent(peer) as down:
             transfer.fetch(peer.port, target)
-        down = time.monotonic() - begun
-        sample |= {"down": size / down, "down_cpu": peer.cpu() - used}
-        peer.ask("DELETE", target)
-    return sample
+    peer.ask("DELETE", target)
+    return one_way("up", size, up) | one_way("down", size, down)
+
+
+def one_way(name: str, size: float, taken: Sample) -> Sample:
+    """Name the figures of a transfer of so many MiB."""
+    seconds, cpu = taken["seconds"], taken["cpu"]
+    return {name: size / seconds, f"{name}_cpu": cpu, f"{name} seconds": seconds}
+
+
+@contextmanager
+def spent(peer: Peer) -> Iterator[Sample]:
+    """Measure what the body takes: seconds, and those of the server's CPU."""
+    sample: Sample = {}
+    begun, used = time.monotonic(), peer.cpu()
+    yield sample
+    sample["seconds"], sample["cpu"] = time.monotonic() - begun, peer.cpu() - used
 
 
 def beside_idle(stand: Stand, peer: Peer) -> Sample:

@@ -94,7 +94,7 @@ TARGETS = (
     Target("GET of a big file: speed beside nginx", " ×", 1, True,
            beside(Nginx, "one", "big", "down")),
     Target("POST of a big file with MD5: time beside `md5sum`, all cores", " ×", 1.1, False,
-           beside(Md5sum, "all", "big", "seconds")),
+           beside(Md5sum, "all", "big", "up seconds")),
     Target("durable POST 4 KiB, 64 connections: uploads a second beside nginx's WebDAV", " ×", 1,
            True, beside(Nginx, "one", "post 64", "rate")),
     Target("the same beside SeaweedFS", " ×", 3, True, beside(SeaweedFS, "one", "post 64", "rate")),

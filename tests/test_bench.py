@@ -180,8 +180,8 @@ def test_a_table_has_rows_for_those_that_took_part() -> None:
 
 
 FIGURES = (
-    "rate,cpu,client,p50,p99,p999,up,up_cpu,down,down_cpu,seconds,count,each,p99 alone,p99 beside,"
-    "p99 ratio,idle,a worker,above,size,start,stop"
+    "rate,cpu,client,p50,p99,p999,up,up_cpu,down,down_cpu,up seconds,count,each,p99 alone,"
+    "p99 beside,p99 ratio,idle,a worker,above,size,start,stop"
 )
 
 
