@@ -64,13 +64,13 @@ $(PEERS)/.ready: bench/requirements.txt
 	-@grep -v '^#' $< | xargs -n 1 $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
 	@touch $@
 
-bench-quick: ARGS += --quick
+bench-quick: QUICK := --quick
 bench: $(PEERS)/.ready
 bench bench-quick: $(READY)
 	-@for each in nginx wrk; do command -v $$each >/dev/null || exit 1; done || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends nginx-light wrk; }
-	$(RUN) -m bench $(ARGS)
+	$(RUN) -m bench $(QUICK) $(ARGS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

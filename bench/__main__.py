@@ -43,16 +43,20 @@ def main() -> None:
         plan = plan.only(options.only)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, break_off)
+    results = Results()
+    in_full = not (options.quick or options.only)
     try:
-        results = run(plan, options.folder)
+        measure(plan, options.folder, results)
     except KeyboardInterrupt:
         sys.exit("broken off; nothing is left running, or on the disk")
+    finally:
+        if in_full:
+            results.save(RESULTS)  # what there is of it, for --report
     shown = targets.QUICK if options.quick else targets.TARGETS
     if options.only:
         shown = tuple(target for target in shown if target.find(results) is not None)
     print(f"\n{report.targets_table(results, shown)}")
-    if not options.quick and not options.only:
-        results.save(RESULTS)
+    if in_full:
         report.write(results)
 
 
@@ -63,9 +67,8 @@ def break_off(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def run(plan: rounds.Plan, where: str | None) -> Results:
+def measure(plan: rounds.Plan, where: str | None, results: Results) -> None:
     """Measure in a temporary folder below `where`."""
-    results = Results()
     crowd.most_idle(IDLE)  # the limit is for what is started from here on
     with TemporaryDirectory(dir=where, prefix="filestored-bench-") as name:
         folder = Path(name)
@@ -81,7 +84,6 @@ def run(plan: rounds.Plan, where: str | None) -> Results:
             else:
                 results.versions[kind.title] = kind.version()
         rounds.measure(plan, folder, results)
-    return results
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ KIB = 1024
 WARM_UP = 1  # seconds
 IDLE = 10_000  # connections
 UPLOADS = 16  # at once
+MEMORY_SECONDS = 5  # what an upload holds it has reached after some pieces of 256 KiB
 UPLOAD_PACE = 10 * MIB  # bytes a second of each, while downloads are measured beside them
 
 Measure = Callable[[Stand, Peer], Sample]
@@ -43,10 +45,9 @@ def small(script: str, connections: int, count: int = 1000, size: int = 4 * KIB,
     def measure(stand: Stand, peer: Peer) -> Sample:
         targets = stand.targets(peer, count, size)
         args = (str(targets.list), *field)
-        # What a server keeps of files that it has served is in place after the first of them.
-        for seconds in (WARM_UP, stand.seconds):
-            sample = load(stand, peer, seconds, script, targets.url, connections, *args)
-        return sample
+        if peer.remembers:
+            load(stand, peer, WARM_UP, script, targets.url, connections, *args)
+        return load(stand, peer, stand.seconds, script, targets.url, connections, *args)
 
     return measure
 
@@ -152,7 +153,8 @@ def memory(stand: Stand, peer: Peer) -> Sample:
     peer.daemon.memory(anew=True)
     idle = sum(map(shared_memory, peer.processes())) / MIB
     begin = peer.daemon.memory()
-    crowd.upload_at_once(peer, UPLOADS, stand.big.path)
+    with crowd.uploads(peer, UPLOADS, stand.big.path, pace=inf):
+        time.sleep(MEMORY_SECONDS)
     above = (peer.daemon.memory() - begin) / MIB
     size = stand.big.size / MIB
     return {"idle": idle, "a worker": idle / workers, "above": above, "size": size}

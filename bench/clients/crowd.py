@@ -46,7 +46,10 @@ def idle(peer: Peer, target: str, count: int) -> Iterator[None]:
 
 @contextmanager
 def uploads(peer: Peer, count: int, file: Path, *, pace: float) -> Iterator[None]:
-    """Keep so many uploads of the file under way, each at so many bytes a second."""
+    """Keep so many uploads of the file under way, each at so many bytes a second.
+
+    Each is a little different. What is under way at the end of the body is broken off.
+    """
     over = Event()
 
     def upload(number: int) -> None:
@@ -64,13 +67,3 @@ def uploads(peer: Peer, count: int, file: Path, *, pace: float) -> Iterator[None
             over.set()
     for each in under_way:
         each.result()
-
-
-def upload_at_once(peer: Peer, count: int, file: Path) -> None:
-    """Upload the file so many times at once, each a little different, as fast as they are taken."""
-    with ThreadPoolExecutor(count) as pool:
-        for done in [
-            pool.submit(send, peer.port, peer.method, "/", file, lead=f"{number:016x}".encode())
-            for number in range(count)
-        ]:
-            done.result()

@@ -19,6 +19,7 @@ class Filestored(Peer):
     package = "this project"
     method = "POST"
     named_by_client = False
+    remembers = True
     flags: ClassVar[tuple[str, ...]] = ("--durability=full",)
 
     def __init__(self, folder: Path) -> None:

@@ -59,4 +59,5 @@ class NginxUnlogged(Nginx):
 
     title = "nginx, open_file_cache, no log"
     parts = frozenset({"get"})
+    remembers = True
     logging = "access_log off; open_file_cache max=10000 inactive=60s; open_file_cache_valid 60s;"

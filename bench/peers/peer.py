@@ -36,6 +36,8 @@ class Peer(ABC):
     method: ClassVar[str] = "PUT"  # of an upload
     # Two hex digits make a folder, as in filestored's store, where the name is the client's.
     named_by_client: ClassVar[bool] = True
+    # It keeps something of files that it has served; what all have of them is the page cache.
+    remembers: ClassVar[bool] = False
 
     def __init__(self, folder: Path) -> None:
         """Take a folder that is there for this server alone."""
