@@ -141,9 +141,9 @@ TABLES = (
     ),
     Table(
         "Memory",
-        "Of the whole daemon in MiB, a master and a worker a core: when it has just started, and at "
-        "most in the first 5 s of 16 uploads at once that are sent as fast as they are taken, by the "
-        "kernel's high-water mark.",
+        "Of the whole daemon in MiB, a master and a worker a core: when it has just started, and "
+        "at most in the first 5 s of 16 uploads at once that are sent as fast as they are taken, "
+        "by the kernel's high-water mark.",
         (
             Column("idle", "all", "memory", one("idle", 1)),
             Column("for each worker", "all", "memory", one("a worker", 1)),
