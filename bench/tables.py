@@ -33,7 +33,7 @@ class Table(NamedTuple):
         rows = [[kind.title, *self._cells(results, kind.title)] for kind in PEERS]
         rows = [row for row in rows if any(cell != NOTHING for cell in row[1:])]
         table = markdown(["", *(column.heading for column in self.columns)], rows)
-        return f"## {self.heading}\n\n{fill(self.note, 100)}\n\n{table}"
+        return f"## {self.heading}\n\n{fill(self.note, 100, break_on_hyphens=False)}\n\n{table}"
 
     def _cells(self, results: Results, peer: str) -> list[str]:
         cells = []
