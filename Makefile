@@ -35,7 +35,7 @@ test-long: $(READY)
 
 # Skipped, it would prove nothing: so what it needs is installed, or else it fails.
 crash-test: $(READY)
-	@for each in strace mkfs.ext4 mkfs.xfs losetup; do command -v $$each >/dev/null || exit 1; done || { \
+	@(for each in strace mkfs.ext4 mkfs.xfs losetup; do command -v $$each >/dev/null || exit 1; done) || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends strace e2fsprogs xfsprogs mount; } || \
 	  echo "the crash suite needs root, and strace, e2fsprogs, xfsprogs and mount" >&2
@@ -61,13 +61,13 @@ PEERS := build/bench
 $(PEERS)/.ready: bench/requirements.txt
 	@echo "setting up $(PEERS)"
 	@$(PYTHON) -m venv $(PEERS)
-	-@grep -v '^#' $< | xargs -n 1 $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
-	@touch $@
+	@grep -v '^#' $< | xargs -n 1 $(PEERS)/bin/python -m pip install -q --disable-pip-version-check && \
+	  touch $@ || echo "not all of $< could be installed" >&2
 
 bench-quick: QUICK := --quick
 bench: $(PEERS)/.ready
 bench bench-quick: $(READY)
-	-@for each in nginx wrk; do command -v $$each >/dev/null || exit 1; done || { \
+	-@(for each in nginx wrk; do command -v $$each >/dev/null || exit 1; done) || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends nginx-light wrk; }
 	$(RUN) -m bench $(QUICK) $(ARGS)
