@@ -158,7 +158,7 @@ class Catalog:
         if self._file is None or self._migrated:
             yield False
             return
-        with self._locks.hold(SCHEMA_LOCK):
+        with self._locks.hold(SCHEMA_LOCK, without_room=True):
             with answering():
                 unmade = _has_no_tables(self._file)
             yield unmade

@@ -35,8 +35,11 @@ class Locks(Protocol):
         Raises CatalogUnavailable if the lock was lost.
         """
 
-    def hold(self, name: str) -> AbstractContextManager[None]:
-        """Hold the lock of that name; wait as long as another does. Raises CatalogUnavailable."""
+    def hold(self, name: str, *, without_room: bool = False) -> AbstractContextManager[None]:
+        """Hold the lock of that name; wait as long as another does. Raises CatalogUnavailable.
+
+        `without_room`: even where a lock that was never made has no room to be made.
+        """
 
 
 class FileLocks:
@@ -52,16 +55,16 @@ class FileLocks:
         self._path = path
 
     @contextmanager
-    def hold(self, name: str) -> Iterator[None]:
+    def hold(self, name: str, *, without_room: bool = False) -> Iterator[None]:
         """Hold the lock of that name; wait as long as another does. Raises CatalogUnavailable."""
         with answering():
-            descriptor = self._lock(name)
+            descriptor = self._lock(name, without_room=without_room)
         try:
             yield
         finally:
             os.close(descriptor)
 
-    def _lock(self, name: str) -> int:
+    def _lock(self, name: str, *, without_room: bool) -> int:
         """Return a descriptor that keeps the lock until it is closed.
 
         It is opened anew each time: the lock is the description's, and so parts threads as well.
@@ -73,7 +76,7 @@ class FileLocks:
             fcntl.flock(folder, fcntl.LOCK_EX)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if without_room and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 # There is no file, so nobody has a lock, and nobody gets one: it is made under the
                 # folder's own. So that one stands for all names.
                 return folder
@@ -114,7 +117,7 @@ class AdvisoryLocks:
         return connection
 
     @contextmanager
-    def hold(self, name: str) -> Iterator[None]:
+    def hold(self, name: str, *, without_room: bool = False) -> Iterator[None]:
         """Hold the lock of that name; wait as long as another does. Raises CatalogUnavailable."""
         with answering():
             connection = self._engine.connect()

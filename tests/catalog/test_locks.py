@@ -249,7 +249,10 @@ def test_where_the_file_of_locks_cannot_be_made_its_folder_stands_for_it(
 
     with another_thread() as run:
         monkeypatch.setattr(os, "open", fail)
-        with locks.hold("one"):
+        with pytest.raises(CatalogUnavailable) as refused, locks.hold("one"):
+            pass
+        assert refused.value.full
+        with locks.hold("one", without_room=True):
             monkeypatch.setattr(os, "open", opened)
             waiter = run(hold, "another")  # there is room for the file by now
             until(lambda: waits_for(tmp_path), "the other does not wait")
