@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -36,6 +37,8 @@ from httpd.process.takeover import Heritage
 
 # The master gives up by itself when its workers do not come up; this is for when it cannot.
 ANSWER_SECONDS = START_SECONDS + 5
+# While the store is put in order, that is told once in so many seconds, and is waited for.
+GOES_ON_SECONDS = 1.0
 UMASK = 0o027  # what the daemon makes, its group may read, and others may not
 FOLDER_MODE = 0o750  # the same for what the launcher makes for it
 
@@ -51,8 +54,11 @@ class Storage(Protocol):
     def check_writable(self) -> None:
         """Raise OSError if nothing can be stored now."""
 
-    def sweep(self) -> int:
-        """Remove what dead processes have left half-done; return how much. Raises OSError."""
+    def sweep(self, goes_on: Callable[[], object] = ...) -> int:
+        """Put in order what dead processes have left; return how much. Raises OSError.
+
+        Calls `goes_on` again and again where that takes long.
+        """
 
 
 class Preparation(Protocol):
@@ -87,6 +93,9 @@ class Console:
         """Take the settings to tell of."""
         self._settings = settings
 
+    def goes_on(self) -> None:
+        """Leave that to the log."""
+
     def ready(self) -> None:
         """Tell where it listens."""
         _announce(self._settings, os.getpid())
@@ -106,6 +115,9 @@ class Rehearsed:
         """Take where to tell how it went."""
         self._pipe = pipe
         self.failed, self.close = pipe.failed, pipe.close
+
+    def goes_on(self) -> None:
+        """Leave that to the deadline of a rehearsal."""
 
     def ready(self) -> None:
         """Tell that all of it works, and end it."""
@@ -273,12 +285,11 @@ def _be_master(
         if claim.settings.user or claim.settings.group:
             claim.identity.take_groups()
         context.__enter__()
-        storage = _open(claim, parts, logs)
+        notifier = notifier or Notifier()
+        storage = _open(claim, parts, logs, _telling(readiness, notifier))
         metrics.open_board(succession.board if succession else None)
         workers = parts.make_workers(claim.settings, succession.tally if succession else None)
-        master = Master(
-            claim, readiness, workers, storage.sweep, notifier or Notifier(), succession
-        )
+        master = Master(claim, readiness, workers, storage.sweep, notifier, succession)
         failure = master.run()
         logger.info("filestored has stopped" if claim.ours else "the predecessor has left")
     except NotReady as error:
@@ -293,7 +304,22 @@ def _be_master(
     return 1 if failure else 0
 
 
-def _open(claim: Claim, parts: Parts, logs: Path | None) -> Storage:
+def _telling(readiness: Readiness, notifier: Notifier) -> Callable[[], None]:
+    """Return what tells, now and then, whoever waits for the start that it goes on."""
+    due = 0.0
+
+    def tell() -> None:
+        nonlocal due
+        now = time.monotonic()
+        if now >= due:
+            due = now + GOES_ON_SECONDS
+            readiness.goes_on()
+            notifier.goes_on("putting back what a crash has left in the journals", ANSWER_SECONDS)
+
+    return tell
+
+
+def _open(claim: Claim, parts: Parts, logs: Path | None, goes_on: Callable[[], object]) -> Storage:
     """Open logs and store, and check what only the daemon's own user can."""
     settings = claim.settings
     if logs:
@@ -303,7 +329,7 @@ def _open(claim: Claim, parts: Parts, logs: Path | None) -> Storage:
     with _usable("store", settings.store):
         storage = parts.open_storage(settings)
         storage.check_writable()
-        storage.sweep()
+        storage.sweep(goes_on)
     logger.info("filestored {} starts on {}, store {}", VERSION, url(settings), settings.store)
     if is_open_to_all(settings):
         logger.warning(OPEN_TO_ALL)

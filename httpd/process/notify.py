@@ -26,6 +26,10 @@ class Notifier:
         """Tell that requests are answered: after a start, and after a reload however it went."""
         self._tell("READY=1", f"STATUS={_line(status)}")
 
+    def goes_on(self, status: str, seconds: float) -> None:
+        """Tell that the start takes its time, and is to be waited for so long from now on."""
+        self._tell(f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}", f"STATUS={_line(status)}")
+
     def reloading(self) -> None:
         """Tell that a reload is under way, until `ready`."""
         moment = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000

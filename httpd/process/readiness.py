@@ -9,6 +9,7 @@ from select import select
 from typing import Protocol
 
 READY = "ready"
+GOES_ON = b"\0"  # before the answer: it takes its time, and is not stuck
 LONGEST = 4096  # bytes of an answer: at most PIPE_BUF, so that it comes in one piece (pipe(7))
 
 
@@ -18,6 +19,9 @@ class NotReady(Exception):
 
 class Readiness(Protocol):
     """What the master holds until it has told one of the two."""
+
+    def goes_on(self) -> None:
+        """Tell that the start takes its time, and is not stuck."""
 
     def ready(self) -> None:
         """Tell that every worker serves."""
@@ -39,6 +43,12 @@ class Pipe:
     def fileno(self) -> int:
         """Return the descriptor, which must survive the way into the background."""
         return self._descriptor
+
+    def goes_on(self) -> None:
+        """Have the launcher wait on, from this moment."""
+        if self._descriptor >= 0:
+            with suppress(BrokenPipeError):
+                os.write(self._descriptor, GOES_ON)
 
     def ready(self) -> None:
         """Tell that every worker serves, and let the launcher go."""
@@ -66,7 +76,7 @@ def wait(descriptor: int, timeout: float) -> int:
     """Wait for the answer on a pipe's read end; return the master's pid.
 
     Raises NotReady, also when the daemon has died without a word or says nothing for `timeout`
-    seconds.
+    seconds, not even that it goes on.
     """
     deadline = time.monotonic() + timeout
     answer = b""
@@ -74,7 +84,9 @@ def wait(descriptor: int, timeout: float) -> int:
         piece = os.read(descriptor, LONGEST)
         if not piece:
             break
-        answer += piece
+        if piece.startswith(GOES_ON):
+            deadline = time.monotonic() + timeout
+        answer += piece.replace(GOES_ON, b"")
     else:
         raise NotReady(f"no answer within {timeout:.0f} s")
     word, _, pid = answer.decode(errors="replace").partition(" ")

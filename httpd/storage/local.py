@@ -177,12 +177,13 @@ class LocalStorage:
         """Settle the journals of dead processes; return how many. Raises OSError."""
         return self._settling.settle_dead()
 
-    def sweep(self) -> int:
+    def sweep(self, goes_on: Callable[[], object] = lambda: None) -> int:
         """Settle what dead processes have journaled, and remove what they have left staged.
 
-        Returns how many files were staged. Raises OSError.
+        Calls `goes_on` again and again meanwhile. Returns how many files were staged. Raises
+        OSError.
         """
-        self.recover()
+        self._settling.settle_dead(goes_on)
         return sweep(self._staging)
 
     def close(self) -> None:

@@ -124,7 +124,10 @@ class Settling:
         found = _look(folder, record.digest, content)
         if found is _Found.OTHER or (found is _Found.SAME and not anew):
             return True
-        if found is not _Found.SAME and not _has_digest(content, record.digest):
+        if (
+            found is not _Found.SAME
+            and Digest.of(content, record.digest.algorithm) != record.digest
+        ):
             return False  # torn as well
         if found is _Found.TORN and not anew:
             # A file that is replaced ext4 brings to disk at once, each by itself (ext4(5),
@@ -203,9 +206,3 @@ def _look(folder: int, digest: Digest, content: bytes) -> _Found:
         raise
     finally:
         os.close(descriptor)
-
-
-def _has_digest(content: bytes, digest: Digest) -> bool:
-    running = ALGORITHMS[digest.algorithm].begin()
-    running.update(content)
-    return running.hexdigest() == digest.hex

@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from socket import socket
@@ -32,8 +33,10 @@ ORDERS = {
     "crash": "die as soon as it is ready",
     "deaf": "do not listen to SIGTERM and SIGINT",
     "stall": "serve, but give no heartbeat",
+    "slow-sweep": "in the master: take SWEEP_SECONDS to put the store in order",
     "no-fork": "in the master: no process can be made",
 }
+SWEEP_SECONDS = 6.0
 # Deadlines that a test wants shorter: {"master.START_SECONDS": 0.2}
 SHORTER = json.loads(os.environ.get("STUB_SHORTER", "{}"))
 MODULES = {
@@ -54,7 +57,11 @@ class StubStorage:
         if (self._store / "no-fork").exists():
             os.fork = no_fork
 
-    def sweep(self) -> int:
+    def sweep(self, goes_on: Callable[[], object] = lambda: None) -> int:
+        begun = time.monotonic()
+        while (self._store / "slow-sweep").exists() and time.monotonic() < begun + SWEEP_SECONDS:
+            goes_on()
+            time.sleep(0.01)
         with open(self._store / "sweeps", "a") as file:
             file.write("swept\n")
         return 0

@@ -54,6 +54,15 @@ def test_daemon_is_cut_off_from_where_it_was_started(daemon: StubDaemon) -> None
     assert status(daemon.pid)["PPid"] != str(os.getpid())
 
 
+@pytest.mark.long
+def test_a_start_that_goes_on_is_waited_for(daemon: StubDaemon) -> None:
+    """For longer than one that says nothing: 5 s here, for a sweep of 6 s."""
+    daemon.shorten(daemon__ANSWER_SECONDS=5, daemon__GOES_ON_SECONDS=0)
+    daemon.order("slow-sweep")
+    daemon.start()
+    assert daemon.ask() in daemon.workers()
+
+
 def test_second_start_is_refused(daemon: StubDaemon) -> None:
     daemon.start()
     done = daemon.command("start", "--port=0")

@@ -47,6 +47,16 @@ def test_life_of_a_service(manager: Manager, daemon: StubDaemon) -> None:
     manager.told(STOPPING="1")
 
 
+def test_a_start_that_takes_its_time(manager: Manager, daemon: StubDaemon) -> None:
+    daemon.order("slow-sweep")
+    process = manager.run(daemon, "--workers=1")
+    told = manager.told(EXTEND_TIMEOUT_USEC="65000000")
+    assert told["STATUS"] == "putting back what a crash has left in the journals"
+    daemon.countermand("slow-sweep")
+    manager.told(READY="1")
+    assert stop(process) == 0
+
+
 @pytest.mark.long
 def test_nobody_is_told_where_the_start_fails(manager: Manager, daemon: StubDaemon) -> None:
     daemon.env["NOTIFY_SOCKET"] = manager.address

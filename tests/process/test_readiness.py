@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from httpd.process import readiness
 from httpd.process.readiness import NotReady, Pipe, wait
 
 PATIENCE = 20  # seconds; only a test that fails waits so long
@@ -48,6 +49,40 @@ def test_silence() -> None:
         answer(lambda _: None, timeout=0.01)
 
 
+def test_who_goes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time nearly the whole patience passes; the clock is the test's."""
+    clock = [0.0]
+    reader, writer = os.pipe()
+    pipe = Pipe(writer)
+    words = [pipe.goes_on, pipe.goes_on, pipe.goes_on, pipe.ready]
+
+    def listen(
+        readers: list[int], _writers: list[int], _others: list[int], timeout: float
+    ) -> tuple[list[int], list[int], list[int]]:
+        if words:
+            clock[0] += 0.9 * PATIENCE
+            if timeout < 0.9 * PATIENCE:
+                return [], [], []
+            words.pop(0)()
+        return readers, [], []
+
+    monkeypatch.setattr(readiness, "select", listen)
+    monkeypatch.setattr(readiness.time, "monotonic", lambda: clock[0])
+    assert wait(reader, PATIENCE) == os.getpid()
+    os.close(reader)
+
+
+def test_an_answer_may_come_together_with_what_was_before_it() -> None:
+    def tell(pipe: Pipe) -> None:
+        pipe.goes_on()
+        pipe.goes_on()
+        pipe.failed("no room")
+        pipe.goes_on()
+
+    with pytest.raises(NotReady, match=r"^no room$"):
+        answer(tell)
+
+
 def test_only_the_first_word_counts() -> None:
     def tell(pipe: Pipe) -> None:
         pipe.ready()
@@ -60,6 +95,8 @@ def test_only_the_first_word_counts() -> None:
 def test_launcher_that_is_gone_harms_nobody() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    Pipe(writer).ready()
+    pipe = Pipe(writer)
+    pipe.goes_on()
+    pipe.ready()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(writer)  # and it is closed

@@ -259,6 +259,17 @@ def test_a_damaged_copy_goes_when_the_good_one_is_back(root: Path) -> None:
     assert os.listdir(root / ".quarantine") == []
 
 
+def test_who_waits_hears_that_it_goes_on(root: Path) -> None:
+    publish_and_die(root, *CONTENTS)
+    there: list[int] = []
+    storage = LocalStorage(root, "md5", durable=True)
+    for content in CONTENTS:
+        lose(path_of(root, content))
+    storage.sweep(lambda: there.append(len(list(root.glob("??")))))
+    folders = {path_of(root, content).parent for content in CONTENTS}
+    assert there == list(range(1, len(folders) + 1))
+
+
 def test_the_journals_of_the_living_are_left_alone(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,7 +400,7 @@ def test_syncfs_fails_as_other_calls_do() -> None:
 def test_settling_is_what_a_sweep_does_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is staged of the dead may be what their settling was about to put in place."""
     order = []
-    monkeypatch.setattr(Settling, "settle_dead", lambda _: order.append("settle"))
+    monkeypatch.setattr(Settling, "settle_dead", lambda *_: order.append("settle"))
     monkeypatch.setattr("httpd.storage.local.sweep", lambda _: order.append("sweep"))
     LocalStorage(root, "md5", durable=True).sweep()
     assert order == ["settle", "sweep"]
