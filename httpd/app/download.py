@@ -106,9 +106,10 @@ def _partial(
 
 
 def _content(blob: Blob, offset: int, length: int) -> bytes | tuple[Span]:
-    if length > SMALL:
+    # What is not in memory is sent like what is large: the server waits for it, and not the loop.
+    content = blob.read_now(length, offset) if length <= SMALL else None
+    if content is None:
         return (Span(blob, offset, length),)
-    content = blob.read(length, offset)
     if len(content) != length:
         raise OSError(f"{blob.digest.hex} has become shorter than its {blob.size} bytes")
     return content

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from httpd.exchange import Disconnected, Span
-from httpd.traps import DeadlineExpired, readable, writable
+from httpd.server.pagecache import fill, holds
+from httpd.traps import DeadlineExpired, in_pool, readable, writable
 
 if TYPE_CHECKING:
     from httpd.server.loop import Loop
@@ -121,8 +122,12 @@ class Transport:
         bounded = span.length > UNPROVEN_UNSENT and self._socket.family != AF_UNIX
         if bounded:
             self._bound_unsent(UNPROVEN_UNSENT)
+        file = span.source.fileno()
         while offset < end:
-            offset += self._sendfile_some(span, offset, min(end - offset, SENDFILE_TURN))
+            count = min(end - offset, SENDFILE_TURN)
+            if not holds(file, offset, count):
+                await self._fetch(file, offset, count, end - offset)
+            offset += self._sendfile_some(file, offset, count)
             if bounded and offset >= min(proof, end):
                 self._bound_unsent(UNBOUNDED)
                 bounded = False
@@ -149,9 +154,17 @@ class Transport:
         self._loop.forget(self._descriptor)
         self._socket.close()
 
-    def _sendfile_some(self, span: Span, offset: int, count: int) -> int:
+    async def _fetch(self, file: int, offset: int, count: int, wanted: int) -> None:
+        """Have bytes of a file brought into memory; raise Disconnected where that fails."""
         try:
-            sent = os.sendfile(self._descriptor, span.source.fileno(), offset, count)
+            await in_pool(fill, file, offset, count, wanted)
+        except OSError as error:
+            logger.error("a file cannot be read on: {}", error)
+            raise Disconnected from error
+
+    def _sendfile_some(self, file: int, offset: int, count: int) -> int:
+        try:
+            sent = os.sendfile(self._descriptor, file, offset, count)
         except BlockingIOError:
             return 0
         except (ConnectionError, TimeoutError) as error:

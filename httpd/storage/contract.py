@@ -128,6 +128,9 @@ class Blob(Protocol):
     def read(self, length: int, offset: int) -> bytes:
         """Return `length` bytes from `offset` on, fewer only at the end. Raises OSError."""
 
+    def read_now(self, length: int, offset: int) -> bytes | None:
+        """Do the same without waiting for any disk; None where that cannot be. Raises OSError."""
+
     def close(self) -> None:
         """Let go of it. May be called again."""
 

@@ -64,6 +64,23 @@ class LocalBlob:
         """Return `length` bytes from `offset` on, fewer only at the end. Raises OSError."""
         return os.pread(self._descriptor, length, offset)
 
+    def read_now(self, length: int, offset: int) -> bytes | None:
+        """Do the same from memory alone, None where not all of it is there. Raises OSError."""
+        content = bytearray(length)
+        try:
+            count = os.preadv(self._descriptor, (content,), offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            # A file system that has no such call: tmpfs, where all is in memory; FUSE.
+            return self.read(length, offset)
+        if count == length:
+            return bytes(content)
+        is_end = offset + count >= os.fstat(self._descriptor).st_size
+        return bytes(memoryview(content)[:count]) if is_end else None
+
     def close(self) -> None:
         """Close the file. May be called again."""
         if self._descriptor >= 0:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import current_thread
 from typing import BinaryIO
 
 import pytest
 
 from httpd.exchange import Request, Response, Span
+from httpd.server import transport
+from httpd.server.pagecache import fill
+from httpd.server.transport import SENDFILE_TURN
 from tests.served import Client, Served, listen_unix, request
 from tests.server.conftest import Serve
 
@@ -88,6 +93,55 @@ def test_content_of_every_shape_arrives_whole_and_is_released_once(
             served.catch_up()
             assert answer.released == count
             assert f'" 200 {len(expected)} "' in served.lines[-1]
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_what_is_not_in_memory_is_fetched_off_the_loop(
+    serve: Serve,
+    file: BinaryIO,
+    monkeypatch: pytest.MonkeyPatch,
+    content: Callable[[BinaryIO], bytes | tuple[bytes | Span, ...]],
+) -> None:
+    fetched: list[tuple[int, int]] = []
+
+    def fetch(descriptor: int, offset: int, count: int, wanted: int) -> None:
+        assert current_thread().name.startswith("pool")
+        assert count == min(wanted, SENDFILE_TURN)
+        fill(descriptor, offset, count, wanted)
+        fetched.append((offset, offset + count))
+
+    monkeypatch.setattr(transport, "holds", lambda *_: False)
+    monkeypatch.setattr(transport, "fill", fetch)
+    with file:
+        answer = Answer(content(file))
+        expected = whole(answer.content)
+        served = serve(answer)
+        assert served.ask(request()).content == expected
+        served.catch_up()
+        parts = [part for part in answer.content if isinstance(part, Span) and part.length]
+        assert {part.offset for part in parts} <= {begin for begin, _ in fetched}
+        assert {part.offset + part.length for part in parts} <= {end for _, end in fetched}
+        assert sum(part.length for part in parts) <= sum(end - begin for begin, end in fetched)
+
+
+def test_what_cannot_be_fetched_breaks_the_connection_off(
+    serve: Serve, file: BinaryIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(transport, "holds", lambda *_: False)
+    monkeypatch.setattr(transport, "fill", fail)
+    with file:
+        answer = Answer((Span(file, 0, SIZE),))
+        served = serve(answer)
+        client = served.connect()
+        client.send(request())
+        assert client.read_lead()[0] == 200
+        assert client.read_to_end() == b""
+        served.until_alone()
+        assert answer.released == 1
+        assert "Input/output error" in served.forgive()
 
 
 def test_the_head_alone_is_sent_for_head_and_the_content_released(

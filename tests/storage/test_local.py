@@ -10,7 +10,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,14 @@ import pytest
 from httpd.storage.contract import Collision, NotFound, Storage
 from httpd.storage.digest import Digest
 from httpd.storage.local import LocalStorage
-from tests.storage.samples import COLLIDING, COLLIDING_DIGEST, HELLO, download, neighbour, upload
+from tests.storage.samples import (
+    COLLIDING,
+    COLLIDING_DIGEST,
+    HELLO,
+    download,
+    neighbour,
+    upload,
+)
 
 
 @pytest.fixture
@@ -524,3 +531,53 @@ def test_a_disk_that_is_full_from_the_start_is_freed_by_deleting(small_disk: Pat
     assert storage.none_deleted(HELLO) is None
     storage.delete(HELLO)
     assert not blob.exists()
+
+
+# ---- reading without waiting
+
+
+def test_what_is_in_memory_is_read_without_waiting(storage: Storage) -> None:
+    content = os.urandom(10_000)
+    with closing(storage.open(upload(storage, content).digest)) as blob:
+        assert blob.read_now(10_000, 0) == content
+        assert blob.read_now(100, 9_950) == content[9_950:]
+        assert blob.read_now(0, 0) == b""
+
+
+def test_a_file_that_has_become_shorter_is_read_to_its_end(storage: Storage, root: Path) -> None:
+    with closing(storage.open(upload(storage, bytes(100)).digest)) as blob:
+        os.truncate(root / blob.digest.hex[:2] / blob.digest.hex, 40)
+        assert blob.read_now(100, 0) == bytes(40)
+
+
+@pytest.mark.parametrize("there", [0, 4096])
+def test_what_is_not_in_memory_as_a_whole_is_not_read(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, there: int
+) -> None:
+    def some(*_: object) -> int:
+        if not there:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return there
+
+    with closing(storage.open(upload(storage, bytes(10_000)).digest)) as blob:
+        monkeypatch.setattr(os, "preadv", some)
+        assert blob.read_now(10_000, 0) is None
+
+
+def test_where_no_read_can_be_without_waiting_it_is_read_all_the_same(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On tmpfs, where all is in memory, or FUSE."""
+    with closing(storage.open(upload(storage, b"content").digest)) as blob:
+        failing(monkeypatch, errno.EOPNOTSUPP)
+        assert blob.read_now(7, 0) == b"content"
+        failing(monkeypatch, errno.EIO)
+        with pytest.raises(OSError, match="Input/output"):
+            blob.read_now(7, 0)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "preadv", fail)
