@@ -171,7 +171,7 @@ class Connection:
                         await self._send_rest(memoryview(data)[sent:])
                 finally:
                     self._note_repeated(answer, begun)
-                return True
+                return not answer.closes or await self._end()
         return await apart(self._answer(question, begun))
 
     async def _answer(self, question: bytes, begun: float) -> bool:
@@ -291,8 +291,9 @@ class Connection:
         question: bytes,
     ) -> bool:
         """Send the response, note it, and settle what is left of the request's body."""
+        draining = self.draining
         keep = (
-            not self.draining
+            not draining
             and head is not None
             and head.keeps_alive
             and body is not None
@@ -309,13 +310,22 @@ class Connection:
             self._note(head, response.status, size, begun)
             if response.release is not None:
                 response.release()
-        if keep and head is not None and body is not None:
-            if response.lasts is not None:
-                described = self._access.describe(head, response.status, response.length)
-                self._recall.keep(question, head.fields, described, lead, response, begun)
+        if head is not None and not draining and response.lasts is not None:
+            described = self._access.describe(head, response.status, response.length)
+            closes = not head.keeps_alive
+            self._recall.keep(
+                question, head.fields, described, lead, response, begun, closes=closes
+            )
+        if keep and body is not None:
             return body.finished or await body.skip()
-        # To close on bytes that nobody has read resets the connection (RFC 9112 section 9.6).
-        if body is None or not body.finished or self._buffer or self._take_in():
+        return await self._end(sure=body is None or not body.finished)
+
+    async def _end(self, *, sure: bool = False) -> bool:
+        """Part with the client where it sends more, or is `sure` to; tell that nothing follows.
+
+        To close on bytes that nobody has read resets the connection (RFC 9112 section 9.6).
+        """
+        if sure or self._buffer or self._take_in():
             await self._transport.linger()
         return False
 

@@ -41,6 +41,7 @@ class Recalled(NamedTuple):
     forwarding: Forwarding
     lasts: Callable[[], bool]
     until: float  # on the loop's clock
+    closes: bool  # the connection, after it
 
     def at(self, date: str, request_id: str) -> bytes:
         """Return the bytes to send at that date, to a request of that id."""
@@ -78,12 +79,14 @@ class Recall:
         lead: bytes,
         response: Response,
         now: float,
+        *,
+        closes: bool,
     ) -> None:
         """Remember what a request was answered with, if that may be said again.
 
         `question`: the bytes of the request, where they are all of it and nothing else; `fields`:
         those in it; `described`: how the log describes it; `lead`: the response's head as it was
-        sent.
+        sent; `closes`: whether the client is told there that nothing follows, as it has asked for.
         """
         content = response.content
         if response.lasts is None or not isinstance(content, bytes) or not _is_whole(question):
@@ -103,6 +106,7 @@ class Recall:
             forwarding_of(fields),
             response.lasts,
             now + SECONDS,
+            closes,
         )
         self._forget(question)
         self._bytes += _weight(question, answer)

@@ -98,11 +98,20 @@ def test_pipelined_requests_are_all_answered(serve: Serve, counter: Counter) -> 
     assert [client.read_reply().content for _ in range(2)] == [b"/a 2", b"/b 3"]
 
 
-def test_an_answer_that_closes_is_not_repeated(serve: Serve, counter: Counter) -> None:
+def test_an_answer_that_closes_is_repeated_and_closes(serve: Serve, counter: Counter) -> None:
     served = serve(counter)
-    for call in 1, 2:
+    for _ in range(3):
         client = served.connect()
         reply = client.ask(request("/a", "Connection: close"))
+        assert (reply.content, reply.closes) == (b"/a 1", True)
+        assert client.closed_by_server()
+    assert not served.connect().ask(request("/a")).closes
+
+
+def test_what_a_drain_closes_is_not_repeated(serve: Serve, counter: Counter) -> None:
+    served = serve(counter, "--max-requests=1")
+    for call in 1, 2:
+        reply = served.connect().ask(request("/a"))
         assert (reply.content, reply.closes) == (f"/a {call}".encode(), True)
 
 
@@ -125,7 +134,8 @@ def recall(loop: Loop) -> Recall:
 
 
 def keep(recall: Recall, question: bytes, size: int, lasts: Callable[[], bool]) -> None:
-    recall.keep(question, Fields(), "", LEAD, Response(200, [], bytes(size), lasts=lasts), 0.0)
+    response = Response(200, [], bytes(size), lasts=lasts)
+    recall.keep(question, Fields(), "", LEAD, response, 0.0, closes=False)
 
 
 def question(number: int) -> bytes:
