@@ -81,6 +81,13 @@ class Body(Protocol):
         Then nothing has been read.
         """
 
+    async def readinto(self, buffer: memoryview) -> int:
+        """Receive the next content into `buffer`; return how many bytes, 0 at the content's end.
+
+        For much content: `buffer` can be used again, where each piece is memory of its own. Raises
+        what iterating raises.
+        """
+
 
 @dataclass(slots=True)
 class Request:

@@ -7,11 +7,13 @@ knowing the server.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from math import inf
 from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT
+from threading import Lock
 from types import coroutine
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +31,40 @@ class DeadlineExpired(Exception):
     """The deadline of a wait has passed and the descriptor is still not ready."""
 
 
+class Lane:
+    """An order for some jobs of the pool: one at a time, each as soon as the one before is done.
+
+    The thread that is done with one goes on with the next, unless other jobs wait for a thread.
+    Left to any two threads, such jobs would wait for each other by a lock, and to pass that on
+    costs two context switches.
+    """
+
+    __slots__ = ("_lock", "_taken", "_waiting")
+
+    def __init__(self) -> None:
+        """Make it, with no job in it."""
+        self._lock = Lock()
+        self._taken = False
+        self._waiting: deque[Job[Any]] = deque()
+
+    def enter(self, job: Job[Any]) -> bool:
+        """Let a job in; tell whether it is its turn at once."""
+        with self._lock:
+            if self._taken:
+                self._waiting.append(job)
+                return False
+            self._taken = True
+            return True
+
+    def leave(self) -> Job[Any] | None:
+        """End a job's turn; return the job whose turn it is now."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._taken = False
+            return None
+
+
 class Job(Generic[T]):
     """A call that runs in the worker's thread pool; await it for its result.
 
@@ -36,19 +72,27 @@ class Job(Generic[T]):
     """
 
     __slots__ = (
-        "args", "context", "done", "error", "function", "result", "shared", "started", "waiter",
+        "args", "context", "done", "error", "function", "lane", "result", "shared", "started",
+        "waiter",
     )  # fmt: skip
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], *, shared: bool = False
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        shared: bool = False,
+        lane: Lane | None = None,
     ) -> None:
         """Take the call to make; the loop starts it when the job is first yielded.
 
-        `shared`: the call is made for several jobs at once, see `together`.
+        `shared`: the call is made for several jobs at once, see `together`. `lane`: it waits for
+        those that were started in that lane before.
         """
         self.function = function
         self.args = args
         self.shared = shared
+        self.lane = lane
         self.context = copy_context()  # what is logged in the pool names the request as well
         self.started = False
         self.done = False
@@ -116,9 +160,14 @@ def _nothing(deadline: float) -> Generator[Wait, None, None]:
 
 
 @coroutine
-def start(function: Callable[..., T], *args: Any) -> Generator[Job[T], None, Job[T]]:
-    """Start a call in the pool and go on at once; await the returned job for its result."""
-    job: Job[T] = Job(function, args)
+def start(
+    function: Callable[..., T], *args: Any, lane: Lane | None = None
+) -> Generator[Job[T], None, Job[T]]:
+    """Start a call in the pool and go on at once; await the returned job for its result.
+
+    In a `lane` it is made after those that were started there before.
+    """
+    job: Job[T] = Job(function, args, lane=lane)
     yield job
     return job
 

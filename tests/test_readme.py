@@ -43,7 +43,7 @@ def test_every_option_command_and_variable_is_named(path: Path) -> None:
 @BOTH
 def test_every_endpoint_is_named_with_its_methods(path: Path) -> None:
     text = path.read_text()
-    application = Application(*[None] * 5)  # type: ignore[arg-type]  # for its table alone
+    application = Application(*[None] * 6)  # type: ignore[arg-type]  # for its table alone
     for target, resource in application._resources.items():
         if f"{target}/" in application._resources:
             continue  # the same with its last slash left out

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from httpd import metrics
+from httpd.app.buffers import Buffers
 from httpd.app.download import Shown, download
 from httpd.app.expected import Expected, expected_of
 from httpd.app.form import is_form
@@ -30,9 +31,15 @@ FOREVER = [("Cache-Control", "public, max-age=31536000, immutable")]
 class ByHash:
     """`POST /`, `POST /<name>`, `GET /` and `DELETE /`."""
 
-    def __init__(self, storage: Storage, references: References, algorithm: str) -> None:
-        """Take the storage, the name of its algorithm, and who else refers to its content."""
+    def __init__(
+        self, storage: Storage, buffers: Buffers, references: References, algorithm: str
+    ) -> None:
+        """Take the storage, the name of its algorithm, and who else refers to its content.
+
+        `buffers`: where big files are received.
+        """
         self._storage = storage
+        self._buffers = buffers
         self._references = references
         self._algorithm = algorithm
 
@@ -47,12 +54,12 @@ class ByHash:
         # Nearly every upload of a small file comes this way. Measured: 17 µs less than staged.
         content = None if is_form(request) else await request.body.read(SMALL)
         if content is None:
-            upload = Upload(self._storage, expected, raw)
+            upload = Upload(self._storage, self._buffers, expected, raw)
             return _receipt(request, await upload.store(request, self._keep))
         stored = await together(self._storage.publish_together, (content, expected.raw))
         if stored is not None:
             return _receipt(request, [(stored, raw.name)])
-        upload = Upload(self._storage, expected, raw, content)
+        upload = Upload(self._storage, self._buffers, expected, raw, content)
         return _receipt(request, await upload.store(request, self._keep_alone))
 
     async def get(self, request: Request) -> Response:

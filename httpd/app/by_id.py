@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from httpd import metrics
+from httpd.app.buffers import Buffers
 from httpd.app.download import Shown, download
 from httpd.app.expected import Expected, expected_of
 from httpd.app.intake import Incoming, Upload, raw_file, refuse_unsupported
@@ -38,10 +39,19 @@ class ById:
     """`POST /files/`, `GET /files/`, and `GET` and `DELETE` of `/files/<id>/`."""
 
     def __init__(
-        self, storage: Storage, catalog: Catalog, references: References, algorithm: str
+        self,
+        storage: Storage,
+        buffers: Buffers,
+        catalog: Catalog,
+        references: References,
+        algorithm: str,
     ) -> None:
-        """Take the storage and the name of its algorithm, the catalog, and what joins the two."""
+        """Take the storage and the name of its algorithm, the catalog, and what joins the two.
+
+        `buffers`: where big files are received.
+        """
         self._storage = storage
+        self._buffers = buffers
         self._catalog = catalog
         self._references = references
         self._algorithm = algorithm
@@ -54,7 +64,7 @@ class ById:
         named = await self._named_already(request, expected, raw)
         if named is not None:
             return _receipt(request, [named])
-        upload = Upload(self._storage, expected, raw)
+        upload = Upload(self._storage, self._buffers, expected, raw)
         return _receipt(request, await upload.store(request, self._keep))
 
     async def index(self, request: Request) -> Response:

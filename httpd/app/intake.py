@@ -6,22 +6,28 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
+from httpd.app.buffers import AT_ONCE, Buffers
 from httpd.app.expected import CheckedContent, Expected
 from httpd.app.form import FileBegins, Form, is_form
-from httpd.exchange import Fields, Refusal, Request
+from httpd.exchange import Body, Fields, Refusal, Request
 from httpd.protocol.disposition import filename_of, safe_name
-from httpd.storage.contract import Staged, Storage
+from httpd.storage.contract import Piece, Staged, Storage
 from httpd.storage.digest import Digest
-from httpd.traps import Job, in_pool, start
+from httpd.traps import Job, Lane, in_pool, start
 
 T = TypeVar("T")
 
 # What is handed to the pool at once. Less, and handing it over costs more than the work; content
 # below it is hashed and written by the one call that publishes it.
 BATCH = 128 * 1024
-# Batches that are handed over and not yet worked off. With two, the pool has the next one at hand
-# when it finishes one; more would only hold more memory.
-BATCHES_AHEAD = 2
+
+
+class Batch(NamedTuple):
+    """What is handed over to the pool."""
+
+    buffer: memoryview | None  # where it is, if that can be used again
+    hashed: Job[None]
+    written: Job[None]
 
 
 class Incoming(NamedTuple):
@@ -41,13 +47,34 @@ Has it published, and returns what the door answers with; raises what `Staged.pu
 class Intake:
     """Feeds one staged blob: earlier pieces are hashed and written while later ones arrive."""
 
-    def __init__(self, staged: Staged, incoming: Incoming) -> None:
-        """Take the staged blob, and what its sender says of it."""
+    def __init__(self, staged: Staged, incoming: Incoming, buffers: Buffers) -> None:
+        """Take the staged blob, what its sender says of it, and where a big one is received."""
         self._staged = staged
+        self._buffers = buffers
         self._incoming = incoming
         self._kept = False
         self._batch = bytearray()
-        self._jobs: deque[Job[Any]] = deque()
+        self._free: memoryview | None = None  # a buffer that nobody uses
+        self._under_way: deque[Batch] = deque()
+        # Hashing a piece takes longer than writing it, and what hashes the whole file in a row is
+        # as fast as md5sum is.
+        self._hashing, self._writing = Lane(), Lane()
+        self._flush: Job[None] | None = None
+
+    async def drain(self, body: Body) -> None:
+        """Take all of a body; wait where the storage does not keep up."""
+        if body.length is not None and body.length < BATCH:
+            async for piece in body:
+                await self.feed(piece)
+            return
+        with self._buffers.shared():
+            while True:
+                buffer, self._free = self._buffers.renew(self._free), None
+                size = await _fill(buffer, body)
+                if size < len(buffer):
+                    self._staged.append(buffer[:size])
+                    return
+                await self._hand_over(buffer, buffer)
 
     async def feed(self, piece: bytes) -> None:
         """Take the next piece; wait where the storage does not keep up."""
@@ -61,8 +88,10 @@ class Intake:
     async def settle(self) -> None:
         """Wait until nothing is under way in the pool; the rest is left to `publish`."""
         self._staged.append(self._take_batch())
-        while self._jobs:
-            await self._jobs.popleft()
+        while self._under_way:
+            await self._worked_off()
+        if self._flush is not None:
+            await self._flush
 
     async def put_away(self) -> None:
         """After `settle`, work off the rest too, so that it is not held while other files come."""
@@ -80,14 +109,25 @@ class Intake:
         if not self._kept:
             await in_pool(self._staged.discard)
 
-    async def _hand_over(self, batch: bytes) -> None:
-        self._staged.append(batch)
-        # Two lanes at the same time: hashing a piece takes longer than writing it, and what
-        # hashes the whole file in a row is as fast as md5sum is.
-        self._jobs.append(await start(self._staged.hash_batch))
-        self._jobs.append(await start(self._staged.write_batch))
-        while len(self._jobs) > 2 * BATCHES_AHEAD:
-            await self._jobs.popleft()
+    async def _hand_over(self, content: Piece, buffer: memoryview | None = None) -> None:
+        staged = self._staged
+        staged.append(content)
+        hashed = await start(staged.hash_batch, lane=self._hashing)
+        written = await start(staged.write_batch, lane=self._writing)
+        self._under_way.append(Batch(buffer, hashed, written))
+        if staged.flush_due:
+            if self._flush is not None:
+                await self._flush
+            self._flush = await start(staged.flush)
+        while len(self._under_way) >= AT_ONCE:
+            await self._worked_off()
+
+    async def _worked_off(self) -> None:
+        """Wait until the first batch is hashed and written: only then its buffer is free."""
+        batch = self._under_way.popleft()
+        await batch.hashed
+        await batch.written
+        self._free = batch.buffer
 
     def _take_batch(self) -> bytes:
         batch = bytes(self._batch)
@@ -95,17 +135,31 @@ class Intake:
         return batch
 
 
+async def _fill(buffer: memoryview, body: Body) -> int:
+    """Receive into `buffer` until it is full, or the body ends; return how much is in it."""
+    filled = 0
+    while filled < len(buffer) and (received := await body.readinto(buffer[filled:])):
+        filled += received
+    return filled
+
+
 class Upload:
     """All files of one request: every one of them is stored, or none is begun to be."""
 
     def __init__(
-        self, storage: Storage, expected: Expected, raw: Incoming, begin: bytes | None = None
+        self,
+        storage: Storage,
+        buffers: Buffers,
+        expected: Expected,
+        raw: Incoming,
+        begin: bytes | None = None,
     ) -> None:
-        """Take the storage, the stated digests, and what is said of the file of a raw body.
+        """Take the storage, where big files are received, and the stated digests.
 
-        `begin`: what has been read of a raw body already.
+        Of a raw body, `raw` is what is said of its file, `begin` what has been read of it already.
         """
         self._storage = storage
+        self._buffers = buffers
         self._expected = expected
         self._raw = raw
         self._read = begin
@@ -133,8 +187,8 @@ class Upload:
         intake = self._begin(self._raw, [digest.algorithm for digest in content])
         if self._read:
             await intake.feed(self._read)
-        async for piece in request.body:
-            await intake.feed(piece)
+        else:
+            await intake.drain(request.body)
         await intake.settle()
 
     async def _receive_form(self, request: Request) -> None:
@@ -155,7 +209,7 @@ class Upload:
 
     def _begin(self, incoming: Incoming, also: list[str]) -> Intake:
         stated = {digest.algorithm for digest in self._expected.file}
-        intake = Intake(self._storage.stage(stated.union(also)), incoming)
+        intake = Intake(self._storage.stage(stated.union(also)), incoming, self._buffers)
         self._intakes.append(intake)
         return intake
 

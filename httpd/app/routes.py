@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from httpd.app.buffers import Buffers
 from httpd.app.by_hash import ByHash
 from httpd.app.by_id import ById
 from httpd.app.errors import TRANSLATED, refusal_of
@@ -28,6 +29,7 @@ class Application:
     def __init__(
         self,
         storage: Storage,
+        buffers: Buffers,
         catalog: Catalog,
         algorithm: str,
         draining: Callable[[], bool],
@@ -35,11 +37,11 @@ class Application:
     ) -> None:
         """Take the storage, its algorithm, the catalog, and what tells that the worker leaves.
 
-        `metrics` answers for the daemon's numbers.
+        `buffers`: where big files are received. `metrics` answers for the daemon's numbers.
         """
         references = References(storage, catalog)
-        by_hash = ByHash(storage, references, algorithm)
-        by_id = ById(storage, catalog, references, algorithm)
+        by_hash = ByHash(storage, buffers, references, algorithm)
+        by_id = ById(storage, buffers, catalog, references, algorithm)
         health = Health(storage, catalog, draining)
         files: Resource = {"GET": by_id.index, "POST": by_id.post}
         self._resources: dict[str, Resource] = {

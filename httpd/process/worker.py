@@ -17,6 +17,7 @@ from socket import socketpair
 from loguru import logger
 
 from httpd import log, metrics
+from httpd.app.buffers import Buffers
 from httpd.app.metrics import Metrics
 from httpd.app.routes import Application
 from httpd.catalog import late
@@ -65,6 +66,7 @@ class Worker:
         numbers = Metrics(storage, Note(settings.store, VERIFIED).read, VERSION)
         application = Application(
             storage,
+            Buffers(settings.workers),
             self._catalog.itself(),
             settings.hash,
             lambda: self._stopping,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from httpd.exchange import Disconnected, Refusal
-from httpd.server.transport import PIECE
+from httpd.server.transport import PIECE, Data, Size
 from httpd.traps import DeadlineExpired
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Plain content of at least this size is received as a piece of its own. By way of the buffer every
 # byte is copied twice more.
 DIRECT = 16 * 1024
+Content = bytes | memoryview
+
 # One receive where there is framing in between. A hostile client can put a chunk into every six
 # bytes, and what one receive brings is decoded in one go, while all others wait.
 FRAMED = 64 * 1024
@@ -53,7 +55,7 @@ class ReceivedBody:
     this is the back-pressure of an upload.
     """
 
-    __slots__ = ("_ask", "_broken", "_buffer", "_decoder", "_limit", "_pace", "_received",
+    __slots__ = ("_ask", "_broken", "_buffer", "_decoder", "_left", "_limit", "_pace", "_received",
                  "_transport")  # fmt: skip
 
     def __init__(
@@ -78,6 +80,7 @@ class ReceivedBody:
         # Who has begun to send does not wait to be asked (RFC 9110 section 10.1.1).
         self._ask = None if buffer else ask
         self._broken = False
+        self._left = b""  # content that `readinto` has found no room for
         self._received = 0  # bytes of content so far
 
     @property
@@ -102,7 +105,7 @@ class ReceivedBody:
     async def skip(self) -> bool:
         """Read and drop the rest; tell whether it has come to its end."""
         try:
-            while await self._next() is not None:
+            while await self._next(None) is not None:
                 pass
         except Refusal:
             return False  # the response to this request is out already
@@ -123,43 +126,66 @@ class ReceivedBody:
 
     async def __anext__(self) -> bytes:
         """Return the next piece; raise Refusal or Disconnected where none can come."""
+        piece = await self._checked(None)
+        if piece is None:
+            raise StopAsyncIteration
+        return bytes(piece)  # no copy: without a buffer it is bytes
+
+    async def readinto(self, buffer: memoryview) -> int:
+        """Receive the next content into `buffer`; return how many bytes, 0 at its end.
+
+        Raise Refusal or Disconnected where none can come.
+        """
+        piece = self._left or await self._checked(buffer)
+        if isinstance(piece, bytes):  # it had framing around it
+            self._left = piece[len(buffer) :]
+            piece = piece[: len(buffer)]
+            buffer[: len(piece)] = piece
+        return len(piece or b"")
+
+    async def _checked(self, buffer: memoryview | None) -> Content | None:
         try:
             self._check_size(self._decoder.length or 0)
-            piece = await self._next()
+            piece = await self._next(buffer)
             self._received += len(piece or b"")
             self._check_size(self._received)
         except (Refusal, Disconnected):
             self._broken = True
             raise
-        if piece is None:
-            raise StopAsyncIteration
         return piece
 
-    async def _next(self) -> bytes | None:
+    async def _next(self, buffer: memoryview | None) -> Content | None:
         while not self._decoder.finished:
-            piece = self._decoder.decode(self._buffer) or await self._more()
+            piece = self._decoder.decode(self._buffer) or await self._more(buffer)
             if piece:
                 return piece
         return None
 
-    async def _more(self) -> bytes | None:
-        """Receive more into the buffer; or, of what is plain content, return it as it comes."""
+    async def _more(self, buffer: memoryview | None) -> Content | None:
+        """Receive more to decode; or, of what is plain content, return it as it comes.
+
+        The latter in the `buffer`, if there is one.
+        """
         if self._decoder.finished:
             return None
         if self._ask is not None:
             await self._ask()
             self._ask = None
         due = self._decoder.due
+        data: Content
         if self._buffer or due < DIRECT:
-            self._buffer += await self._receive(FRAMED)
+            self._buffer += await self._receive(self._transport.receive, FRAMED)
             return None
-        data = await self._receive(min(due, PIECE))
+        if buffer is None:
+            data = await self._receive(self._transport.receive, min(due, PIECE))
+        else:
+            data = await self._receive(self._transport.receive_into, buffer[:due])
         self._decoder.pass_by(len(data))
         return data
 
-    async def _receive(self, size: int) -> bytes:
+    async def _receive(self, receive: Callable[[Size], Data | None], most: Size) -> Data:
         try:
-            data = await self._transport.receive_at_pace(self._pace, size)
+            data = await self._transport.at_pace(self._pace, receive, most)
         except DeadlineExpired:
             raise Refusal(408, "the content came too slowly", close=True) from None
         if not data:

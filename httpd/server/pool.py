@@ -14,6 +14,9 @@ from httpd.traps import Job
 # Items of one shared call. It answers all of them at its end, and holds their content until then.
 MOST_TOGETHER = 64
 
+# Jobs of a lane that a thread runs in a row while others wait for one.
+TURNS = 16
+
 
 class Group:
     """The jobs that share the calls of one function, see `traps.together`."""
@@ -87,7 +90,8 @@ class Pool:
                     job.finish(error)
                     return
         self._unfinished += 1
-        self._queue.put(job)
+        if job.lane is None or job.lane.enter(job):
+            self._queue.put(job)
 
     def collect(self) -> list[Job[Any]]:
         """Take the finished jobs, in the order in which they finished."""
@@ -119,8 +123,15 @@ class Pool:
 
     def _work(self) -> None:
         while True:
-            job = self._queue.get()
-            job.run()
-            self._finished.append(job)
-            os.eventfd_write(self._event, 1)
+            job: Job[Any] | None = self._queue.get()
+            turns = 0
+            while job is not None:
+                job.run()
+                self._finished.append(job)
+                os.eventfd_write(self._event, 1)
+                job = None if job.lane is None else job.lane.leave()
+                turns += 1
+                if job is not None and turns >= TURNS and not self._queue.empty():
+                    self._queue.put(job)
+                    break
             del job  # or an idle thread would keep what it has worked on in memory

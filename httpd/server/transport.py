@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from fcntl import ioctl
 from socket import AF_UNIX, IPPROTO_TCP, MSG_MORE, SHUT_WR, TCP_NOTSENT_LOWAT, socket
 from struct import Struct
 from termios import TIOCOUTQ
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from loguru import logger
 
@@ -38,6 +38,9 @@ LINGER_BYTES = 64 * 1024 * 1024
 LINGER_SECONDS = 5.0
 
 _INT = Struct("i")
+
+Size = TypeVar("Size")
+Data = TypeVar("Data", bytes, memoryview)
 
 
 class Transport:
@@ -71,18 +74,29 @@ class Transport:
         except OSError as error:
             raise Disconnected from error
 
-    async def receive_at_pace(self, pace: Pace, size: int) -> bytes:
-        """Wait for up to `size` bytes (b"" at the client's end); raise DeadlineExpired.
+    def receive_into(self, buffer: memoryview) -> memoryview | None:
+        """Return the front of `buffer` with what was received, else as `receive`."""
+        try:
+            size = self._socket.recv_into(buffer)
+            self.traffic.received += size
+            return buffer[:size]
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise Disconnected from error
+
+    async def at_pace(self, pace: Pace, receive: Callable[[Size], Data | None], most: Size) -> Data:
+        """Wait for what `receive`, one of the two above, returns; raise DeadlineExpired.
 
         The first time what has come already is taken at once: a small body comes with its head, and
         asking epoll costs a turn of the loop. Not so later, or one who sends fast had every turn.
         """
-        data = self.receive(size) if pace.moved == 0 else None
+        data = receive(most) if pace.moved == 0 else None
         while data is None:
             begun = self._loop.now
             await readable(self._descriptor, pace.deadline(begun))
             pace.waited += self._loop.now - begun
-            data = self.receive(size)
+            data = receive(most)
         pace.moved += len(data)
         return data
 

@@ -7,6 +7,7 @@ An upload is staged, then published; or, where all of it is in memory and it is 
     staged.append(piece)            # for every piece, as it comes in; never blocks
     staged.hash_batch()             # both in pool threads, at the same time as each other
     staged.write_batch()            # and as append; once for each that is appended, or more
+    staged.flush()                  # in one more thread, where staged.flush_due
     stored = staged.publish()       # or staged.discard()
 
 Whatever a backend is made of, it holds to this (`tests/storage/test_contract.py` checks it):
@@ -35,6 +36,10 @@ from httpd.storage.digest import Digest
 # In bytes: content that may be published together with others. Larger content has a flush of its
 # own, as to write it twice, into a journal first, would cost more than that.
 SMALL = 64 * 1024
+
+
+Piece = bytes | memoryview
+"""Bytes of content. A view's buffer stays as it is until they have been hashed and written."""
 
 
 class NotFound(Exception):
@@ -138,16 +143,20 @@ class Blob(Protocol):
 class Staged(Protocol):
     """Content on its way in: seen by nobody until it is published.
 
-    `append`, `hash_batch`, `write_batch` may each run in a thread of its own at the same time;
-    two calls of the same one wait for each other. A failure of either stays: every later call but
-    `append` and `discard` raises it again, so that nothing incomplete is ever published.
+    `append`, `hash_batch`, `write_batch`, `flush` may each run in a thread of its own at the same
+    time; two calls of the same one wait for each other. A failure of any stays: every later call
+    but `append` and `discard` raises it again, so that nothing incomplete is ever published.
     """
 
     @property
     def size(self) -> int:
         """The number of bytes appended."""
 
-    def append(self, piece: bytes) -> None:
+    @property
+    def flush_due(self) -> bool:
+        """Whether so much is written and not flushed that to do it now pays."""
+
+    def append(self, piece: Piece) -> None:
         """Queue the content's next bytes. Never blocks, never fails.
 
         They are held in memory until both hashed and written: who appends waits now and then.
@@ -158,6 +167,12 @@ class Staged(Protocol):
 
     def write_batch(self) -> None:
         """Write the next batch of what is queued for it, if anything is. Raises OSError."""
+
+    def flush(self) -> None:
+        """Bring what is written by now to disk, so that less is left to `publish`. Raises OSError.
+
+        It may be left out: it only saves time.
+        """
 
     def seal(self, expected: Collection[Digest] = ()) -> Sealed:
         """Work off what is pending, and stamp the content; nothing is appended after that.

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 class Hash(Protocol):
     """A running hash, as hashlib makes them."""
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Take in the next bytes of the content."""
 
     def hexdigest(self) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 
 from httpd import metrics
-from httpd.storage.contract import SMALL, DigestMismatch, Sealed, Stored
+from httpd.storage.contract import SMALL, DigestMismatch, Piece, Sealed, Stored
 from httpd.storage.digest import ALGORITHMS, Digest
 
 # The mode of a blob from its first byte, so that no later chmod(2) has to be flushed: a group may
@@ -25,11 +25,10 @@ MODE = 0o640
 
 # One system call, one hash update and one release of the GIL work on this much: small pieces off a
 # socket are joined first. Measured: 256 MiB in pieces of 4 KiB take 0.9 s, not joined 1.6 s.
-BATCH = 1 << 18
+BATCH = 1 << 17
 
-# Flushed while more is coming, so that the last flush is short. Measured on ext4, 1 GiB through
-# three threads: the last step falls from 0.46 s to under 0.01 s, the whole upload from 3.2 s to
-# 1.9 s (MD5 alone 1.65 s); 8 and 32 MiB are the same within noise, 64 MiB stalls the hash.
+# Flushed while more is coming, so that the last flush is short. Measured on ext4, 1 GiB: the last
+# step falls from 0.46 s to under 0.01 s; 8 and 32 MiB are the same within noise.
 FLUSH_EVERY = 16 << 20
 
 
@@ -58,7 +57,7 @@ class TempFile:
                 return
             os.close(self.descriptor)
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: Piece) -> None:
         """Append all of `content`, though a call may take only part of it. Raises OSError."""
         rest = memoryview(content)
         while rest:
@@ -139,16 +138,22 @@ class StagedFile:
         self._hashes = {name: ALGORITHMS[name].begin() for name in (algorithm, *also)}
         self._place = place
         self._durable = durable
-        self._to_hash: deque[bytes] = deque()
-        self._to_write: deque[bytes] = deque()
+        self._to_hash: deque[Piece] = deque()
+        self._to_write: deque[Piece] = deque()
         self._hashing = Lock()
-        self._writing = Lock()  # held wherever the temporary file is used
+        self._writing = Lock()  # held wherever the temporary file is used, but to flush it
+        self._flushing = Lock()
         self._written = 0
         self._flushed = 0
         self._file: TempFile | None = None
         self._failure: Exception | None = None
 
-    def append(self, piece: bytes) -> None:
+    @property
+    def flush_due(self) -> bool:
+        """Whether so much is written and not flushed that to do it now pays."""
+        return self._durable and self._written - self._flushed >= FLUSH_EVERY
+
+    def append(self, piece: Piece) -> None:
         """Queue the content's next bytes. Never blocks, never fails."""
         self.size += len(piece)
         self._to_hash.append(piece)
@@ -163,6 +168,13 @@ class StagedFile:
         """Write the next batch of what is queued for it, if anything is. Raises OSError."""
         with self._writing:
             self._work_off(self._to_write, self._write)
+
+    def flush(self) -> None:
+        """Bring what is written by now to disk, while more is coming. Raises OSError."""
+        with self._flushing, self._failure_kept():
+            file, self._flushed = self._file, self._written
+            if file is not None:
+                os.fdatasync(file.descriptor)
 
     def seal(self, expected: Collection[Digest] = ()) -> Sealed:
         """Work off what is pending, and stamp the content by the time of its file.
@@ -196,7 +208,7 @@ class StagedFile:
         """Give the content up and free what it holds. May be called again and after publish."""
         # Set without waiting: it stops a thread that is at work between two batches.
         self._failure = self._failure or ValueError("this content is no longer staged")
-        with self._writing:
+        with self._flushing, self._writing:
             file, self._file = self._file, None
             if file is not None:
                 file.discard()
@@ -246,30 +258,32 @@ class StagedFile:
                 raise DigestMismatch(digest, actual)
         return self._digest(self._algorithm)
 
-    def _work_off(self, queue: deque[bytes], work: Callable[[bytes], None]) -> None:
-        """Do `work` on a batch of the queue; a failure of either work stays."""
-        try:
-            self._raise_failure()
+    def _work_off(self, queue: deque[Piece], work: Callable[[Piece], None]) -> None:
+        """Do `work` on a batch of the queue."""
+        with self._failure_kept():
             batch = _take(queue)
             if batch:
                 work(batch)
+
+    @contextmanager
+    def _failure_kept(self) -> Iterator[None]:
+        """Let a failure of any work stay, and be raised by all that comes after it."""
+        try:
+            self._raise_failure()
+            yield
         except Exception as error:
             self._failure = self._failure or error
             raise
 
-    def _hash(self, batch: bytes) -> None:
+    def _hash(self, batch: Piece) -> None:
         for running in self._hashes.values():
             running.update(batch)
 
-    def _write(self, batch: bytes) -> None:
-        file = self._open_file()
-        file.write(batch)
+    def _write(self, batch: Piece) -> None:
+        self._open_file().write(batch)
         self._written += len(batch)
-        if self._durable and self._written - self._flushed >= FLUSH_EVERY:
-            os.fdatasync(file.descriptor)
-            self._flushed = self._written
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _pieces(self) -> Iterator[Piece]:
         """Read the content back: what is written from the file, the rest from the queue."""
         self._raise_failure()
         if self._file is not None:
@@ -303,7 +317,7 @@ class StagedFile:
         return Digest(algorithm, self._hashes[algorithm].hexdigest())
 
 
-def _take(queue: deque[bytes]) -> bytes:
+def _take(queue: deque[Piece]) -> Piece:
     """Take pieces off the queue, joined to about BATCH bytes; none are left if that is empty."""
     pieces = []
     size = 0

@@ -66,6 +66,8 @@ class Copying:
                 staged.append(piece)
                 staged.hash_batch()
                 staged.write_batch()
+                if staged.flush_due:
+                    staged.flush()
         except BaseException:
             staged.discard()
             raise
