@@ -89,6 +89,8 @@ def test_content_is_flushed_while_more_is_coming(
     for length in 4, 6, 9, 1, 12:
         staged.append(bytes(length))
         staged.write_batch()
+        if staged.flush_due:
+            staged.flush()
     assert seen == flushed_at
 
 
@@ -96,14 +98,46 @@ def test_a_failed_flush_fails_the_upload(stage: Stage, monkeypatch: pytest.Monke
     def fail(_: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(staging, "FLUSH_EVERY", 1)
     monkeypatch.setattr(os, "fdatasync", fail)
     staged = stage(durable=True)
     staged.append(b"hello")
+    staged.flush()  # of nothing yet
+    staged.write_batch()
     with pytest.raises(OSError, match="Input/output"):
+        staged.flush()
+    for attempt in staged.flush, staged.write_batch, staged.publish:
+        with pytest.raises(OSError, match="Input/output"):
+            attempt()
+
+
+def test_content_is_written_and_hashed_while_it_is_flushed(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushing, go_on = Event(), Event()
+
+    def slow_flush(_: int) -> None:
+        flushing.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(os, "fdatasync", slow_flush)
+    staged = stage(durable=True)
+    staged.append(b"hello")
+    staged.write_batch()
+    with ThreadPoolExecutor(2) as pool:
+        flusher = pool.submit(staged.flush)
+        assert flushing.wait(10)
+        staged.append(b", world")
         staged.write_batch()
-    with pytest.raises(OSError, match="Input/output"):
-        staged.publish()
+        staged.hash_batch()
+        assert only_file(tmp_path).read_bytes() == b"hello, world"
+        # The descriptor's number must not go to another file before the flush of it is done.
+        discarder = pool.submit(staged.discard)
+        with pytest.raises(TimeoutError):
+            discarder.result(timeout=0.1)
+        go_on.set()
+        flusher.result()
+        discarder.result()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_made_fails_the_upload(stage: Stage, tmp_path: Path) -> None:
