@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 
 import pytest
 
@@ -202,6 +202,32 @@ def test_5_gib_go_up_and_down_in_16_mib(daemon: Daemon, service: Service) -> Non
         assert reader.read() == b""
     assert daemon.memory() - idle < 16 * MIB
     assert service.delete(f"/?file_hash={digest}").status_code == 200
+
+
+def test_16_big_uploads_at_once_take_no_more_than_16_mib(daemon: Daemon) -> None:
+    daemon.start("--workers=2")
+    count, all_begun = 24, Barrier(16)
+    idle = daemon.memory(anew=True)
+
+    def upload(number: int) -> bool:
+        numbers = range(number * count, (number + 1) * count)
+        with daemon.connect() as client:
+            client.sendall(
+                raw.head("POST /", f"Content-Length: {count * MIB}", "Connection: close")
+            )
+            for each in numbers:
+                client.sendall(block(each))
+                if each == numbers[count // 2]:
+                    all_begun.wait(PATIENCE)
+            digest = raw.answer_in(raw.receive_all(client)).content.decode()
+        running = hashlib.md5()
+        for each in numbers:
+            running.update(block(each))
+        return digest == running.hexdigest()
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(upload, range(16)))
+    assert daemon.memory() - idle < 16 * MIB
 
 
 # ---- the life of the daemon

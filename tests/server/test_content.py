@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from random import Random
 from threading import Event
 
 import pytest
 
 from httpd.exchange import Disconnected, Refusal, Request, Response
+from httpd.server.body import DIRECT
 from httpd.server.connection import SKIP_BYTES, Handler
 from httpd.traps import in_pool
 from tests.daemons import PATIENCE, until
@@ -268,3 +270,101 @@ def test_content_that_nobody_reads_yet_stays_with_the_client(serve: Serve, gate:
     client.socket.settimeout(PATIENCE)
     client.send(bytes(size - sent))
     assert client.read_reply().content == b"%d" % size
+
+
+# Content that is received into a buffer
+
+
+class Filler:
+    """Reads the content into one buffer, again and again, and keeps copies."""
+
+    def __init__(self, size: int) -> None:
+        self.buffer = memoryview(bytearray(size))
+        self.pieces: list[bytes] = []
+        self.error: type[BaseException] | None = None
+
+    async def __call__(self, request: Request) -> Response:
+        try:
+            while size := await request.body.readinto(self.buffer):
+                self.pieces.append(bytes(self.buffer[:size]))
+            assert await request.body.readinto(self.buffer) == 0
+        except (Refusal, Disconnected) as error:
+            self.error = type(error)
+            raise
+        return Response(200, [], b"read")
+
+
+LONG = Random(1).randbytes(300_000)
+
+
+def in_chunks(content: bytes, size: int) -> bytes:
+    chunks = [content[place : place + size] for place in range(0, len(content), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
+
+
+@pytest.mark.parametrize("buffer", [1000, DIRECT, 100_000, 1 << 20])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        post(len(LONG)) + LONG,
+        CHUNKED + in_chunks(LONG, 7000),  # received with its framing, then copied
+        CHUNKED + in_chunks(LONG, 64 * 1024),
+        CHUNKED + in_chunks(LONG, len(LONG)),
+    ],
+    ids=["length", "small chunks", "chunks", "one chunk"],
+)
+def test_content_goes_into_a_buffer_of_any_size(serve: Serve, sent: bytes, buffer: int) -> None:
+    filler = Filler(buffer)
+    served = serve(filler)
+    client = served.connect()
+    assert client.ask(sent).content == b"read"
+    assert b"".join(filler.pieces) == LONG
+    assert client.ask(request()).content == b"read"  # what follows is a request of its own
+    assert b"".join(filler.pieces) == LONG
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [post(1001), CHUNKED + in_chunks(bytes(1001), 1001), CHUNKED + in_chunks(bytes(1001), 10)],
+)
+def test_content_over_the_limit_is_413_in_a_buffer_too(serve: Serve, sent: bytes) -> None:
+    filler = Filler(10)
+    assert serve(filler, "--max-body=1000").connect().ask(sent).status == 413
+    assert filler.error is Refusal
+    assert sum(map(len, filler.pieces)) <= 1000
+
+
+@pytest.mark.parametrize("lead", [post(100_000), CHUNKED + b"186a0\r\n"])
+@pytest.mark.parametrize(
+    ("ending", "error"), [(half_closed, Refusal), (Client.abort, Disconnected)]
+)
+def test_content_that_is_cut_off_is_no_end_of_it(
+    serve: Serve,
+    lead: bytes,
+    ending: Callable[[Client], None],
+    error: type[BaseException],
+) -> None:
+    filler = Filler(50_000)
+    client = serve(filler).connect()
+    client.send(lead + LONG[:60_000])
+    until(lambda: sum(map(len, filler.pieces)) == 60_000)
+    ending(client)
+    until(lambda: filler.error)
+    assert filler.error is error
+
+
+def test_content_that_comes_too_slowly_for_a_buffer_is_408(serve: Serve) -> None:
+    filler = Filler(50_000)
+    client = serve(filler, "--body-timeout=0.2").connect()
+    reply = client.ask(post(100_000) + LONG[:60_000])
+    assert (reply.status, reply.closes) == (408, True)
+    assert b"".join(filler.pieces) == LONG[:60_000]
+
+
+def test_content_for_a_buffer_is_asked_for(serve: Serve) -> None:
+    filler = Filler(3)
+    client = serve(filler).connect()
+    client.send(EXPECTING)
+    assert client.read_lead() == (100, {})
+    assert client.ask(b"four").content == b"read"
+    assert b"".join(filler.pieces) == b"four"

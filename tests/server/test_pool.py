@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from httpd.server.pool import MOST_TOGETHER, Pool
-from httpd.traps import Job
+from httpd.server.pool import MOST_TOGETHER, TURNS, Pool
+from httpd.traps import Job, Lane
 from tests.daemons import PATIENCE
 
 # More than the address space of a process holds, so that no thread can have it.
@@ -216,3 +216,59 @@ def test_a_shared_call_that_can_get_no_thread_fails_and_the_next_is_made(
     job = shared(pool, slow.double, 2)
     collected(pool, 2)
     assert (job.result, slow.calls) == (4, [[2]])
+
+
+# Lanes
+
+
+def started_in(pool: Pool, lane: Lane, function: Callable[..., Any], *args: Any) -> Job[Any]:
+    job: Job[Any] = Job(function, args, lane=lane)
+    pool.start(job)
+    return job
+
+
+def test_jobs_of_a_lane_run_one_at_a_time_in_their_order(pools: Callable[[int], Pool]) -> None:
+    pool, lane, at_work = pools(4), Lane(), threading.Lock()
+    ran: list[int] = []
+
+    def work(number: int) -> None:
+        assert at_work.acquire(blocking=False)
+        ran.append(number)
+        at_work.release()
+
+    jobs = [started_in(pool, lane, work, number) for number in range(500)]
+    assert collected(pool, 500) == jobs
+    assert [job.error for job in jobs] == [None] * 500
+    assert ran == list(range(500))
+
+
+def test_lanes_run_beside_each_other(pools: Callable[[int], Pool]) -> None:
+    pool, both = pools(4), threading.Barrier(2)
+    jobs = [started_in(pool, Lane(), both.wait, PATIENCE) for _ in range(2)]
+    collected(pool, 2)
+    assert {job.result for job in jobs} == {0, 1}
+
+
+def test_a_lane_goes_on_after_an_error_and_after_it_was_empty(
+    pools: Callable[[int], Pool],
+) -> None:
+    pool, lane = pools(2), Lane()
+    for _ in range(3):
+        failed = started_in(pool, lane, int, "none")
+        good = started_in(pool, lane, int, "7")
+        assert collected(pool, 2) == [failed, good]
+        assert isinstance(failed.error, ValueError)
+        assert good.result == 7
+
+
+def test_who_waits_for_a_thread_has_it_after_some_turns_of_a_lane(
+    pools: Callable[[int], Pool],
+) -> None:
+    pool, lane, gate = pools(1), Lane(), threading.Event()
+    started_in(pool, lane, gate.wait, PATIENCE)
+    many = [started_in(pool, lane, int) for _ in range(3 * TURNS)]
+    other = started(pool, int)
+    gate.set()
+    done = collected(pool, len(many) + 2)
+    assert done.index(other) == TURNS
+    assert [job for job in done if job in many] == many
