@@ -35,15 +35,20 @@ class Buffers:
         finally:
             self._uploads -= 1
 
-    def renew(self, buffer: memoryview | None) -> memoryview:
-        """Return that buffer, or a new one where it has not the size that is right by now."""
-        size = self._size()
+    def renew(self, buffer: memoryview | None, received: int) -> memoryview:
+        """Return that buffer, or a new one where it has not the size that is right by now.
+
+        It is at most a quarter of what an upload has `received`, in bytes: so little of a file has
+        to be hashed and written when its last byte has come, and could not be before.
+        """
+        size = self._size(received // 4)
         if buffer is not None and len(buffer) == size:
             return buffer
         # Not a bytearray, whose bytes all are set: what a slow client has not filled takes nothing.
         return memoryview(mmap(-1, size))
 
-    def _size(self) -> int:
-        """Return the largest power of two that fits AT_ONCE times into each upload's share."""
+    def _size(self, most: int) -> int:
+        """Return a power of two: at most this, and AT_ONCE times it an upload's share."""
         share = self._memory // (AT_ONCE * max(1, self._uploads))
-        return min(LARGEST, max(SMALLEST, 1 << share.bit_length() - 1))
+        fitting = 1 << max(1, min(share, most)).bit_length() - 1
+        return min(LARGEST, max(SMALLEST, fitting))

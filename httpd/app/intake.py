@@ -29,6 +29,10 @@ class Batch(NamedTuple):
     hashed: Job[None]
     written: Job[None]
 
+    def is_done(self) -> bool:
+        """Tell whether nobody uses the buffer any more."""
+        return self.hashed.done and self.written.done
+
 
 class Incoming(NamedTuple):
     """What the sender says of a file besides its bytes."""
@@ -69,12 +73,14 @@ class Intake:
             return
         with self._buffers.shared():
             while True:
-                buffer, self._free = self._buffers.renew(self._free), None
-                size = await _fill(buffer, body)
-                if size < len(buffer):
-                    self._staged.append(buffer[:size])
+                buffer, self._free = self._buffers.renew(self._free, self._staged.size), None
+                content = await _fill(buffer, body)
+                if len(content) >= BATCH:
+                    await self._hand_over(content, buffer)
+                else:
+                    self._staged.append(content)
+                if len(content) < len(buffer):
                     return
-                await self._hand_over(buffer, buffer)
 
     async def feed(self, piece: bytes) -> None:
         """Take the next piece; wait where the storage does not keep up."""
@@ -119,7 +125,8 @@ class Intake:
             if self._flush is not None:
                 await self._flush
             self._flush = await start(staged.flush)
-        while len(self._under_way) >= AT_ONCE:
+        # One that is done without a wait is let go of, or a slow sender would keep all buffers.
+        while self._under_way and (len(self._under_way) >= AT_ONCE or self._under_way[0].is_done()):
             await self._worked_off()
 
     async def _worked_off(self) -> None:
@@ -135,12 +142,12 @@ class Intake:
         return batch
 
 
-async def _fill(buffer: memoryview, body: Body) -> int:
-    """Receive into `buffer` until it is full, or the body ends; return how much is in it."""
+async def _fill(buffer: memoryview, body: Body) -> memoryview:
+    """Receive into `buffer` until it is full, or the body ends; return what is in it."""
     filled = 0
     while filled < len(buffer) and (received := await body.readinto(buffer[filled:])):
         filled += received
-    return filled
+    return buffer[:filled]
 
 
 class Upload:

@@ -132,9 +132,9 @@ def test_a_buffer_waits_for_both_lanes(loop: Loop, storage: LocalStorage, call: 
     body, staged = Source(20 * LARGEST + 12_345), storage.stage()
     slow = Gated(staged, call)
     ended = spawned(loop, intake_of(staged), body)
-    turn_until(loop, lambda: body.given == AT_ONCE * LARGEST)
+    turn_until(loop, lambda: body.given == AT_ONCE * SMALLEST)
     rest(loop)
-    assert (body.given, ended) == (AT_ONCE * LARGEST, [])
+    assert (body.given, ended) == (AT_ONCE * SMALLEST, [])
     slow.gate.set()
     turn_until(loop, lambda: ended)
     assert ended == [None]
@@ -184,7 +184,7 @@ def test_a_client_that_goes_leaves_the_lanes_their_buffers(
     loop: Loop, storage: LocalStorage
 ) -> None:
     """What is still hashed when an upload ends is nobody else's memory."""
-    body, staged, buffers = Source(9 * LARGEST, ends=2 * LARGEST), storage.stage(), Buffers(1)
+    body, staged, buffers = Source(9 * LARGEST, ends=2 * SMALLEST), storage.stage(), Buffers(1)
     slow = Gated(staged, "hash_batch")
     seen: list[bytes] = []
     staged._hash = lambda batch: seen.append(bytes(batch))  # type: ignore[method-assign]
@@ -196,7 +196,7 @@ def test_a_client_that_goes_leaves_the_lanes_their_buffers(
     turn_until(loop, lambda: ended)
     slow.gate.set()
     turn_until(loop, lambda: len(seen) == 2)
-    assert b"".join(seen) == body.content[: 2 * LARGEST]
+    assert b"".join(seen) == body.content[: 2 * SMALLEST]
     staged.discard()
     assert next_staged.publish().size == len(next_body.content)
     assert stored(storage, next_body.content) == next_body.content
@@ -209,7 +209,7 @@ def test_a_write_that_fails_ends_the_upload_when_the_hash_is_done(
     slow = Gated(staged, "hash_batch")
     intake = intake_of(staged)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST + 1, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALLEST + 1, hard))
     try:
         ended = spawned(loop, intake, body)
         turn_until(loop, lambda: staged._failure)
@@ -234,20 +234,25 @@ def test_16_uploads_take_no_more_than_the_memory(workers: int) -> None:
         with ExitStack() as stack:
             for _ in range(uploads):
                 stack.enter_context(buffers.shared())
-            most += uploads * AT_ONCE * len(buffers.renew(None))
+            most += uploads * AT_ONCE * len(buffers.renew(None, MEMORY))
     assert MEMORY // 3 < most <= MEMORY
 
 
 def test_a_buffer_is_used_again_for_as_long_as_its_size_is_right() -> None:
     buffers = Buffers(workers=1)
     with buffers.shared():
-        large = buffers.renew(None)
+        large = buffers.renew(None, MEMORY)
         assert len(large) == LARGEST
-        assert buffers.renew(large) is large
+        assert buffers.renew(large, MEMORY) is large
         with ExitStack() as stack:
             for _ in range(100):
                 stack.enter_context(buffers.shared())
-            small = buffers.renew(large)
+            small = buffers.renew(large, MEMORY)
             assert len(small) == SMALLEST
-        assert buffers.renew(small) is not small
-        assert buffers.renew(large) is large
+        assert len(buffers.renew(small, MEMORY)) == LARGEST
+
+
+def test_a_buffer_grows_with_what_has_come() -> None:
+    buffers = Buffers(workers=1)
+    sizes = [len(buffers.renew(None, kib << 10)) >> 10 for kib in (0, 1, 1023, 1024, 3000, 1 << 20)]
+    assert sizes == [128, 128, 128, 256, 512, 1024]
