@@ -31,6 +31,11 @@ BATCH = 1 << 17
 # step falls from 0.46 s to under 0.01 s; 8 and 32 MiB are the same within noise.
 FLUSH_EVERY = 16 << 20
 
+# One write(2). The kernel takes a file's memory in blocks as large as the writes, and in a virtual
+# machine large ones may have been given back to the host. Measured in one, CPU for writing 1 GiB:
+# by 1 MiB 0.3 to 2.9 s, by 256 KiB 0.3 s; the whole upload takes 2.7 s instead of 3.9 s.
+WRITE = 1 << 18
+
 
 class TempFile:
     """A file that is locked by flock(2) for as long as its writer lives, so that sweep spares it.
@@ -61,7 +66,7 @@ class TempFile:
         """Append all of `content`, though a call may take only part of it. Raises OSError."""
         rest = memoryview(content)
         while rest:
-            rest = rest[os.write(self.descriptor, rest) :]
+            rest = rest[os.write(self.descriptor, rest[:WRITE]) :]
 
     def rename(self, name: str, folder: int) -> None:
         """Move it to `name` in the folder of that descriptor. Raises OSError."""

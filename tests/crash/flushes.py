@@ -63,7 +63,7 @@ NEEDED = {
 
 # flush -> why nothing acknowledged is lost without it
 NOT_NEEDED = {
-    "StagedFile._write": "the last flush of a big content covers it; it makes that one short",
+    "StagedFile.flush": "the last flush of a big content covers it; it makes that one short",
     "Journal.void": (
         "who sent the content was told of a failure: it may come back, where no other content of "
         "its digest is there"
