@@ -25,7 +25,7 @@ from httpd.storage.local import LocalStorage
 from httpd.storage.staging import FLUSH_EVERY
 from httpd.traps import pause
 from tests.daemons import PATIENCE
-from tests.server.conftest import turn_until
+from tests.server.conftest import made_loop, turn_until
 
 
 class Source:
@@ -80,10 +80,7 @@ def storage(tmp_path: Path) -> Iterator[LocalStorage]:
 
 @pytest.fixture
 def loop() -> Iterator[Loop]:
-    loop = Loop(threads=4)
-    yield loop
-    loop._epoll.close()
-    os.close(loop._pool.fileno())
+    yield from made_loop()
 
 
 def intake_of(staged: Staged, buffers: Buffers | None = None) -> Intake:

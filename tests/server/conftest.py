@@ -42,13 +42,18 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield serve
 
 
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    """Return a loop that the test turns itself."""
+def made_loop() -> Iterator[Loop]:
+    """Make a loop, and close what it has opened."""
     loop = Loop(threads=4)
     yield loop
     loop._epoll.close()
     os.close(loop._pool.fileno())
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """Return a loop that the test turns itself."""
+    yield from made_loop()
 
 
 @pytest.fixture
