@@ -13,7 +13,6 @@ from contextlib import suppress
 from contextvars import copy_context
 from math import inf
 from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT
-from threading import Lock
 from types import coroutine
 from typing import Any, Generic, TypeVar
 
@@ -39,30 +38,12 @@ class Lane:
     costs two context switches.
     """
 
-    __slots__ = ("_lock", "_taken", "_waiting")
+    __slots__ = ("taken", "waiting")
 
     def __init__(self) -> None:
-        """Make it, with no job in it."""
-        self._lock = Lock()
-        self._taken = False
-        self._waiting: deque[Job[Any]] = deque()
-
-    def enter(self, job: Job[Any]) -> bool:
-        """Let a job in; tell whether it is its turn at once."""
-        with self._lock:
-            if self._taken:
-                self._waiting.append(job)
-                return False
-            self._taken = True
-            return True
-
-    def leave(self) -> Job[Any] | None:
-        """End a job's turn; return the job whose turn it is now."""
-        with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
-            self._taken = False
-            return None
+        """Make it, with no job in it. What is in it is the pool's."""
+        self.taken = False
+        self.waiting: deque[Job[Any]] = deque()
 
 
 class Job(Generic[T]):

@@ -206,6 +206,7 @@ def test_5_gib_go_up_and_down_in_16_mib(daemon: Daemon, service: Service) -> Non
 
 def test_16_big_uploads_at_once_take_no_more_than_16_mib(daemon: Daemon) -> None:
     daemon.start("--workers=2")
+    until(daemon.loaded)
     count, all_begun = 24, Barrier(16)
     idle = daemon.memory(anew=True)
 

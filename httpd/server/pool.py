@@ -66,6 +66,7 @@ class Pool:
         self._unfinished = 0
         self._queue: SimpleQueue[Job[Any]] = SimpleQueue()
         self._finished: deque[Job[Any]] = deque()
+        self._lanes = Lock()  # held wherever a lane is used
         self._groups: dict[Callable[..., Any], Group] = {}
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -90,7 +91,7 @@ class Pool:
                     job.finish(error)
                     return
         self._unfinished += 1
-        if job.lane is None or job.lane.enter(job):
+        if self._enter_lane(job):
             self._queue.put(job)
 
     def collect(self) -> list[Job[Any]]:
@@ -116,6 +117,27 @@ class Pool:
             self._finished.extend(jobs)
             os.eventfd_write(self._event, 1)
 
+    def _enter_lane(self, job: Job[Any]) -> bool:
+        """Let a job into its lane; tell whether it is its turn at once."""
+        if job.lane is None:
+            return True
+        with self._lanes:
+            if job.lane.taken:
+                job.lane.waiting.append(job)
+                return False
+            job.lane.taken = True
+            return True
+
+    def _leave_lane(self, job: Job[Any]) -> Job[Any] | None:
+        """End a job's turn in its lane; return the job whose turn it is now."""
+        if job.lane is None:
+            return None
+        with self._lanes:
+            if job.lane.waiting:
+                return job.lane.waiting.popleft()
+            job.lane.taken = False
+            return None
+
     def _add_thread(self) -> None:
         # A daemon thread: a worker leaves by os._exit and waits for nobody.
         Thread(target=self._work, name=f"pool-{self._threads + 1}", daemon=True).start()
@@ -129,7 +151,7 @@ class Pool:
                 job.run()
                 self._finished.append(job)
                 os.eventfd_write(self._event, 1)
-                job = None if job.lane is None else job.lane.leave()
+                job = self._leave_lane(job)
                 turns += 1
                 if job is not None and turns >= TURNS and not self._queue.empty():
                     self._queue.put(job)
