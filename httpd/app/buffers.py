@@ -16,6 +16,8 @@ AT_ONCE = 3
 # are MD5's own: buffers of 256 KiB 4.2 s, 512 KiB 3.7 s, 1 MiB 3.2 s.
 LARGEST = 1024 * 1024
 SMALLEST = 128 * 1024
+# What an upload begins with, if its share allows. Smaller ones make a file of 3 MiB 6 % slower.
+FIRST = 256 * 1024
 
 
 class Buffers:
@@ -38,10 +40,10 @@ class Buffers:
     def renew(self, buffer: memoryview | None, received: int) -> memoryview:
         """Return that buffer, or a new one where it has not the size that is right by now.
 
-        It is at most a quarter of what an upload has `received`, in bytes: so little of a file has
-        to be hashed and written when its last byte has come, and could not be before.
+        Beyond the FIRST size it is at most a quarter of what an upload has `received`, in bytes: so
+        little of a file is left to be hashed and written when its last byte has come.
         """
-        size = self._size(received // 4)
+        size = self._size(max(FIRST, received // 4))
         if buffer is not None and len(buffer) == size:
             return buffer
         # Not a bytearray, whose bytes all are set: what a slow client has not filled takes nothing.

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from httpd.app.buffers import AT_ONCE, LARGEST, MEMORY, SMALLEST, Buffers
+from httpd.app.buffers import AT_ONCE, FIRST, LARGEST, MEMORY, SMALLEST, Buffers
 from httpd.app.intake import Incoming, Intake
 from httpd.exchange import Disconnected
 from httpd.server.loop import Loop
@@ -129,9 +129,9 @@ def test_a_buffer_waits_for_both_lanes(loop: Loop, storage: LocalStorage, call: 
     body, staged = Source(20 * LARGEST + 12_345), storage.stage()
     slow = Gated(staged, call)
     ended = spawned(loop, intake_of(staged), body)
-    turn_until(loop, lambda: body.given == AT_ONCE * SMALLEST)
+    turn_until(loop, lambda: body.given == AT_ONCE * FIRST)
     rest(loop)
-    assert (body.given, ended) == (AT_ONCE * SMALLEST, [])
+    assert (body.given, ended) == (AT_ONCE * FIRST, [])
     slow.gate.set()
     turn_until(loop, lambda: ended)
     assert ended == [None]
@@ -181,7 +181,7 @@ def test_a_client_that_goes_leaves_the_lanes_their_buffers(
     loop: Loop, storage: LocalStorage
 ) -> None:
     """What is still hashed when an upload ends is nobody else's memory."""
-    body, staged, buffers = Source(9 * LARGEST, ends=2 * SMALLEST), storage.stage(), Buffers(1)
+    body, staged, buffers = Source(9 * LARGEST, ends=2 * FIRST), storage.stage(), Buffers(1)
     slow = Gated(staged, "hash_batch")
     seen: list[bytes] = []
     staged._hash = lambda batch: seen.append(bytes(batch))  # type: ignore[method-assign]
@@ -193,7 +193,7 @@ def test_a_client_that_goes_leaves_the_lanes_their_buffers(
     turn_until(loop, lambda: ended)
     slow.gate.set()
     turn_until(loop, lambda: len(seen) == 2)
-    assert b"".join(seen) == body.content[: 2 * SMALLEST]
+    assert b"".join(seen) == body.content[: 2 * FIRST]
     staged.discard()
     assert next_staged.publish().size == len(next_body.content)
     assert stored(storage, next_body.content) == next_body.content
@@ -206,7 +206,7 @@ def test_a_write_that_fails_ends_the_upload_when_the_hash_is_done(
     slow = Gated(staged, "hash_batch")
     intake = intake_of(staged)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALLEST + 1, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FIRST + 1, hard))
     try:
         ended = spawned(loop, intake, body)
         turn_until(loop, lambda: staged._failure)
@@ -251,5 +251,7 @@ def test_a_buffer_is_used_again_for_as_long_as_its_size_is_right() -> None:
 
 def test_a_buffer_grows_with_what_has_come() -> None:
     buffers = Buffers(workers=1)
-    sizes = [len(buffers.renew(None, kib << 10)) >> 10 for kib in (0, 1, 1023, 1024, 3000, 1 << 20)]
-    assert sizes == [128, 128, 128, 256, 512, 1024]
+    sizes = [
+        len(buffers.renew(None, kib << 10)) >> 10 for kib in (0, 1023, 2047, 2048, 3000, 1 << 20)
+    ]
+    assert sizes == [256, 256, 256, 512, 512, 1024]
