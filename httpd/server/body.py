@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from httpd.server.pace import Pace
     from httpd.server.transport import Transport
 
+Content = bytes | memoryview
+"""Content as it comes: memory of its own, or the front of the buffer it was to be received into."""
 
 # Plain content of at least this size is received as a piece of its own. By way of the buffer every
 # byte is copied twice more.
 DIRECT = 16 * 1024
-Content = bytes | memoryview
-
 # One receive where there is framing in between. A hostile client can put a chunk into every six
 # bytes, and what one receive brings is decoded in one go, while all others wait.
 FRAMED = 64 * 1024
