@@ -56,20 +56,18 @@ class SlowDisk:
         _run("mount", "-o", "noatime", device, str(self.path))
         stack.callback(_run, "umount", str(self.path))
 
-    def forget(self, file: Path) -> None:
-        """Let no byte of a file be in memory."""
-        syncfs(self.path)
-        with file.open("rb") as opened:
-            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            with pytest.raises(BlockingIOError):
-                os.preadv(opened.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
-
     @contextmanager
-    def standing_still(self) -> Iterator[None]:
-        """Read and write nothing meanwhile."""
+    def standing_still(self, cold: Path) -> Iterator[None]:
+        """Read and write nothing meanwhile, and have no byte of the `cold` file in memory."""
+        syncfs(self.path)
         self._process.send_signal(signal.SIGSTOP)
         try:
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # each of its threads
+            with cold.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                # To look has the kernel begin to read: so not before the disk stands still.
+                with pytest.raises(BlockingIOError):
+                    os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
@@ -113,8 +111,7 @@ def test_who_asks_for_a_cold_file_holds_up_nobody(
     content, other = os.urandom(size), os.urandom(size)
     digest, warm = (service.post("/", data=each).text for each in (content, other))
     until(lambda: service.get_file(warm).content == other)
-    disk.forget(path_in(daemon.store, digest))
-    with disk.standing_still():
+    with disk.standing_still(path_in(daemon.store, digest)):
         client = ask_for(daemon, digest, *fields)
         for _ in range(ENOUGH):
             assert service.get("/healthz").status_code == 200

@@ -242,10 +242,8 @@ class Connection:
         pieces = 0
         while (head := take_head(self._buffer, self._limits)) is None:
             pieces += 1
-            if pieces > MOST_PIECES:
-                await pause(self._loop.now + PIECES_SECONDS)
             try:
-                await self._transport.readable(deadline)
+                await self._more_of_head(deadline, pieces)
             except DeadlineExpired:
                 raise Refusal(408, "the head of the request took too long") from None
             if self._take_in() == b"":
@@ -253,6 +251,14 @@ class Connection:
                     raise Disconnected
                 raise Refusal(400, "the connection ended within the head of the request")
         return head
+
+    async def _more_of_head(self, deadline: float, pieces: int) -> None:
+        """Wait until more can be received; raise DeadlineExpired."""
+        if pieces > MOST_PIECES:
+            await pause(self._loop.now + PIECES_SECONDS)
+            if self._loop.now >= deadline:  # to wait for what is there already would not tell
+                raise DeadlineExpired
+        await self._transport.readable(deadline)
 
     def _body(self, framing: Framing) -> ReceivedBody:
         settings = self._settings

@@ -266,3 +266,15 @@ def test_a_head_in_very_many_pieces_is_looked_at_more_rarely(
     assert client.read_reply().content == b"GET / "
     assert looks[: connection.MOST_PIECES + 1] == list(range(1, connection.MOST_PIECES + 2))
     assert looks[connection.MOST_PIECES + 1 :] == [len(whole)]
+
+
+def test_a_head_that_never_stops_coming_is_408(serve: Serve, echo: Handler) -> None:
+    client = serve(echo, "--head-timeout=0.2").connect()
+    client.send(b"GET / HTTP/1.1\r\nA: ")
+
+    def is_answered_meanwhile() -> bool:
+        client.send(b"a")
+        return bool(select.select([client.socket], [], [], 0)[0])
+
+    until(is_answered_meanwhile, "the time for a head is without an end")
+    assert client.read_reply().status == 408
