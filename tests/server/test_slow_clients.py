@@ -268,7 +268,10 @@ def test_a_head_in_very_many_pieces_is_looked_at_more_rarely(
     assert looks[connection.MOST_PIECES + 1 :] == [len(whole)]
 
 
-def test_a_head_that_never_stops_coming_is_408(serve: Serve, echo: Handler) -> None:
+def test_a_head_that_never_stops_coming_is_408(
+    serve: Serve, echo: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MOST_PIECES", 2)  # more has come at the end of each pause
     client = serve(echo, "--head-timeout=0.2").connect()
     client.send(b"GET / HTTP/1.1\r\nA: ")
 
