@@ -43,18 +43,14 @@ class Attempt:
         self.trace: list[strace.Call] = []
 
     def carry_out(self, *options: str, log: Path) -> None:
-        """Do it under strace with these options; there is no answer if the worker dies of it.
-
-        Nor is there one where a thread of the worker was kept from telling that it is done.
-        """
+        """Do it under strace with these options; there is no answer if the worker dies of it."""
         with closing(self._stand.caller()) as caller:
             with strace.attached(self.worker, *options, log=log):
                 try:
                     self.answer = self.ready.ask(caller)
                     strace.wait_for_answers(log, 1)
                 except Broken:
-                    if not strace.has_muted(log):
-                        until(lambda: self.worker not in self._stand.workers(), "it lives on")
+                    until(lambda: self.worker not in self._stand.workers(), "it lives on")
         self.trace = strace.read(log)
 
     @property

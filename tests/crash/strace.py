@@ -62,21 +62,11 @@ def injected(log: Path) -> list[str]:
     return [line for line in log.read_text(errors="replace").splitlines() if _INJECTED in line]
 
 
-def has_muted(log: Path) -> bool:
-    """Tell whether a thread was kept from writing to its eventfd(2), so that nobody hears of it.
-
-    Calls are chosen by name and number alone, and no disk can make such a write fail. A thread to
-    which it has happened is gone.
-    """
-    return any("<anon_inode:[eventfd" in line for line in injected(log))
-
-
 def kind_of(name: str, told: str, store: Path) -> str:
     """Return what is done, and to which of the store's places, whatever their random names.
 
-    Which thread makes which call is a matter of chance, and into how many pieces a large content is
-    cut: what was the ninth write of a thread may be the fifth of another one the next time, or is
-    not made. But a call of the same kind is.
+    Something else that is done meanwhile, such as to count the store, or into how many pieces a
+    large content is cut, makes another number of the same call the next time.
     """
     places = re.findall(re.escape(str(store)) + r'([^">]*)', told)
     return re.sub("[0-9a-f]{2,}", "*", f"{name} {places}")
