@@ -121,7 +121,7 @@ class Intake:
         hashed = await start(staged.hash_batch, lane=self._hashing)
         written = await start(staged.write_batch, lane=self._writing)
         self._under_way.append(Batch(buffer, hashed, written))
-        if staged.flush_due:
+        if staged.wants_flush():
             if self._flush is not None:
                 await self._flush
             self._flush = await start(staged.flush)

@@ -7,7 +7,7 @@ An upload is staged, then published; or, where all of it is in memory and it is 
     staged.append(piece)            # for every piece, as it comes in; never blocks
     staged.hash_batch()             # both in pool threads, at the same time as each other
     staged.write_batch()            # and as append; once for each that is appended, or more
-    staged.flush()                  # in one more thread, where staged.flush_due
+    staged.flush()                  # in one more thread, where staged.wants_flush() says so
     stored = staged.publish()       # or staged.discard()
 
 Whatever a backend is made of, it holds to this (`tests/storage/test_contract.py` checks it):
@@ -152,9 +152,11 @@ class Staged(Protocol):
     def size(self) -> int:
         """The number of bytes appended."""
 
-    @property
-    def flush_due(self) -> bool:
-        """Whether so much is written and not flushed that to do it now pays."""
+    def wants_flush(self) -> bool:
+        """Tell whether so much is written and not flushed that to do it now pays.
+
+        It says so once, until as much more is written: who is told is to call `flush`.
+        """
 
     def append(self, piece: Piece) -> None:
         """Queue the content's next bytes. Never blocks, never fails.

@@ -153,10 +153,13 @@ class StagedFile:
         self._file: TempFile | None = None
         self._failure: Exception | None = None
 
-    @property
-    def flush_due(self) -> bool:
-        """Whether so much is written and not flushed that to do it now pays."""
-        return self._durable and self._written - self._flushed >= FLUSH_EVERY
+    def wants_flush(self) -> bool:
+        """Tell, once, whether so much is written and not flushed that to do it now pays."""
+        written = self._written
+        if not self._durable or written - self._flushed < FLUSH_EVERY:
+            return False
+        self._flushed = written
+        return True
 
     def append(self, piece: Piece) -> None:
         """Queue the content's next bytes. Never blocks, never fails."""
@@ -177,7 +180,7 @@ class StagedFile:
     def flush(self) -> None:
         """Bring what is written by now to disk, while more is coming. Raises OSError."""
         with self._flushing, self._failure_kept():
-            file, self._flushed = self._file, self._written
+            file = self._file
             if file is not None:
                 os.fdatasync(file.descriptor)
 

@@ -66,7 +66,7 @@ class Copying:
                 staged.append(piece)
                 staged.hash_batch()
                 staged.write_batch()
-                if staged.flush_due:
+                if staged.wants_flush():
                     staged.flush()
         except BaseException:
             staged.discard()

@@ -89,7 +89,7 @@ def test_content_is_flushed_while_more_is_coming(
     for length in 4, 6, 9, 1, 12:
         staged.append(bytes(length))
         staged.write_batch()
-        if staged.flush_due:
+        if staged.wants_flush():
             staged.flush()
     assert seen == flushed_at
 
