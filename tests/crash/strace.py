@@ -48,13 +48,21 @@ def attached(pid: int, *options: str, calls: str = CALLS, log: Path) -> Iterator
             process.terminate()  # which lets go of it
         # Else it ends by itself, and must not be told to: while it lets go of threads that die it
         # may wait for their leader, whose end waits until all of them have been waited for.
-        process.wait(PATIENCE)
-        process.stderr.close()
+        try:
+            process.wait(PATIENCE)
+        finally:
+            process.kill()  # or nothing that it holds could ever end
+            process.stderr.close()
 
 
 def wait_for_answers(log: Path, number: int) -> None:
     """Wait until a log has so many answers: they may be received before they are written down."""
-    until(lambda: sum('"HTTP/1.1 ' in call.arguments for call in read(log)) >= number, "no answer")
+    until(lambda: sum(map(is_answer, read(log))) >= number, "no answer")
+
+
+def is_answer(call: Call) -> bool:
+    """Tell whether it sends the answer to a request."""
+    return '"HTTP/1.1 ' in call.arguments
 
 
 def injected(log: Path) -> list[str]:

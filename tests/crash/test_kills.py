@@ -12,7 +12,7 @@ import pytest
 from tests.crash.attempt import Attempt, go_through
 from tests.crash.operations import TRIED, Contents, Operation
 from tests.crash.stand import Stand
-from tests.crash.strace import killing, kind_of
+from tests.crash.strace import is_answer, killing, kind_of
 from tests.crash.tally import KILLS, tally
 
 pytestmark = pytest.mark.crash
@@ -35,10 +35,16 @@ def test_killed_at_every_call(operation: Operation, lone: Stand, tmp_path: Path)
 
 
 def kinds_of(attempt: Attempt, stand: Stand) -> dict[tuple[str, int], set[str]]:
-    """Return the calls of an attempt, name and order, and of what kinds they are."""
+    """Return the calls of an attempt up to its answer, name and order, and of what kinds they are.
+
+    What comes after, a line of the log, is no part of it; and a worker that dies while strace is
+    told to let go of it may never end.
+    """
     found = defaultdict(set)
     for call in attempt.own_calls:
         found[call.name, call.order].add(kind_of(call.name, call.arguments, stand.store))
+        if is_answer(call):
+            break
     return dict(found)
 
 
