@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from httpd.storage.staging import FLUSH_EVERY
 from tests.crash import strace
 from tests.crash.clients import KIB, MIB
 from tests.crash.operations import SMALL, Contents, Operation, clear, operations
@@ -56,7 +57,9 @@ def test_order_of_operations(operation: Operation, stand: Stand, tmp_path: Path)
 
 def test_big_content_is_flushed_while_it_comes(stand: Stand, tmp_path: Path) -> None:
     (big,) = (each for each in operations("17 MiB") if each.title == "store by hash, 17 MiB")
-    steps = trace(stand, big, Contents("big").fresh(big.size), tmp_path / "trace")
+    # A flush goes on beside the writes, and is waited for when the next one is due.
+    content = Contents("big").fresh(2 * FLUSH_EVERY + 8 * MIB)
+    steps = trace(stand, big, content, tmp_path / "trace")
     last = max(step.begun for step in steps if step.word == "write content")
     assert any(step.word == "flush content" and step.ended < last for step in steps)
 
