@@ -44,6 +44,7 @@ def trace(stand: Stand, operation: Operation, content: bytes, log: Path) -> list
         (worker,) = stand.workers()
         with strace.attached(worker, log=log):
             assert ready.ask(caller).status == ready.status
+            strace.wait_for_answers(log, 1)
     return steps_of(strace.read(log), stand.store)
 
 
