@@ -16,6 +16,7 @@ from bench.peers import Filestored, Md5sum, Peer
 from bench.peers.peer import on_cores
 from bench.results import Sample
 from bench.stand import MIB, Stand
+from tests.daemons import until
 from tests.vitals import private_memory
 
 KIB = 1024
@@ -149,6 +150,7 @@ def memory(stand: Stand, peer: Peer) -> Sample:
     assert isinstance(peer, Filestored)
     target = stand.targets(peer, 1, 4 * KIB)
     peer.ask("GET", target.first)
+    until(peer.daemon.loaded, "a worker does not load the catalog")  # or that would be no idling
     workers = len(peer.daemon.workers())
     peer.daemon.memory(anew=True)
     idle = sum(map(shared_memory, peer.processes())) / MIB
