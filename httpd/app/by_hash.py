@@ -51,7 +51,7 @@ class ByHash:
         stored = await self._stored_already(request, expected)
         if stored is not None:
             return _receipt(request, [(stored, raw.name)])
-        # Nearly every upload of a small file comes this way. Measured: 17 µs less than staged.
+        # Nearly every upload of a small file comes this way. Staging takes 17 µs by itself.
         content = None if is_form(request) else await request.body.read(SMALL)
         if content is None:
             upload = Upload(self._storage, self._buffers, expected, raw)
