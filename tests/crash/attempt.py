@@ -48,7 +48,7 @@ class Attempt:
             with strace.attached(self.worker, *options, log=log):
                 try:
                     self.answer = self.ready.ask(caller)
-                    strace.wait_for_answers(log, 1)
+                    strace.wait_for_answers(log, 1, by=self.worker)
                 except Broken:
                     until(lambda: self.worker not in self._stand.workers(), "it lives on")
         self.trace = strace.read(log)

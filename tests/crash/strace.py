@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,17 +47,26 @@ def attached(pid: int, *options: str, calls: str = CALLS, log: Path) -> Iterator
         if proc.stat(pid):
             process.terminate()  # which lets go of it
         # Else it ends by itself, and must not be told to: while it lets go of threads that die it
-        # may wait for their leader, whose end waits until all of them have been waited for.
-        try:
+        # may wait for their leader, whose end waits until all of them have been waited for. One
+        # that was told so a moment before they die is ended: nothing that it holds could ever end.
+        with suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE)
-        finally:
-            process.kill()  # or nothing that it holds could ever end
-            process.stderr.close()
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
-def wait_for_answers(log: Path, number: int) -> None:
-    """Wait until a log has so many answers: they may be received before they are written down."""
-    until(lambda: sum(map(is_answer, read(log))) >= number, "no answer")
+def wait_for_answers(log: Path, number: int, by: int | None = None) -> None:
+    """Wait until a log has so many answers: they may be received before they are written down.
+
+    Those of a process `by` that is killed in that moment, by a call of another thread, never are.
+    """
+
+    def is_told() -> bool:
+        is_gone = by is not None and not proc.stat(by)
+        return is_gone or sum(map(is_answer, read(log))) >= number
+
+    until(is_told, "no answer")
 
 
 def is_answer(call: Call) -> bool:
