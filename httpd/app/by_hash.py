@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from httpd import metrics
-from httpd.app.buffers import Buffers
 from httpd.app.download import Shown, download
 from httpd.app.expected import Expected, expected_of
 from httpd.app.form import is_form
@@ -14,6 +13,7 @@ from httpd.app.intake import Incoming, Upload, raw_file, refuse_unsupported
 from httpd.app.page import page
 from httpd.app.references import References
 from httpd.app.responses import document, text, timestamp, wants_json
+from httpd.app.shares import Shares
 from httpd.exchange import Refusal, Request, Response
 from httpd.protocol.accept import prefers
 from httpd.protocol.conditional import evaluate
@@ -32,14 +32,14 @@ class ByHash:
     """`POST /`, `POST /<name>`, `GET /` and `DELETE /`."""
 
     def __init__(
-        self, storage: Storage, buffers: Buffers, references: References, algorithm: str
+        self, storage: Storage, shares: Shares, references: References, algorithm: str
     ) -> None:
         """Take the storage, the name of its algorithm, and who else refers to its content.
 
-        `buffers`: where big files are received.
+        `shares`: what big uploads share.
         """
         self._storage = storage
-        self._buffers = buffers
+        self._shares = shares
         self._references = references
         self._algorithm = algorithm
 
@@ -54,12 +54,12 @@ class ByHash:
         # Nearly every upload of a small file comes this way. Staging takes 17 µs by itself.
         content = None if is_form(request) else await request.body.read(SMALL)
         if content is None:
-            upload = Upload(self._storage, self._buffers, expected, raw)
+            upload = Upload(self._storage, self._shares, expected, raw)
             return _receipt(request, await upload.store(request, self._keep))
         stored = await together(self._storage.publish_together, (content, expected.raw))
         if stored is not None:
             return _receipt(request, [(stored, raw.name)])
-        upload = Upload(self._storage, self._buffers, expected, raw, content)
+        upload = Upload(self._storage, self._shares, expected, raw, content)
         return _receipt(request, await upload.store(request, self._keep_alone))
 
     async def get(self, request: Request) -> Response:

@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from httpd import metrics
-from httpd.app.buffers import Buffers
 from httpd.app.download import Shown, download
 from httpd.app.expected import Expected, expected_of
 from httpd.app.intake import Incoming, Upload, raw_file, refuse_unsupported
 from httpd.app.media_types import UNKNOWN, stated_type
 from httpd.app.references import Named, References, digest_of
 from httpd.app.responses import document, text, timestamp, wants_json
+from httpd.app.shares import Shares
 from httpd.catalog.rows import File
 from httpd.exchange import Refusal, Request, Response
 from httpd.protocol.target import quote_query
@@ -41,17 +41,17 @@ class ById:
     def __init__(
         self,
         storage: Storage,
-        buffers: Buffers,
+        shares: Shares,
         catalog: Catalog,
         references: References,
         algorithm: str,
     ) -> None:
         """Take the storage and the name of its algorithm, the catalog, and what joins the two.
 
-        `buffers`: where big files are received.
+        `shares`: what big uploads share.
         """
         self._storage = storage
-        self._buffers = buffers
+        self._shares = shares
         self._catalog = catalog
         self._references = references
         self._algorithm = algorithm
@@ -64,7 +64,7 @@ class ById:
         named = await self._named_already(request, expected, raw)
         if named is not None:
             return _receipt(request, [named])
-        upload = Upload(self._storage, self._buffers, expected, raw)
+        upload = Upload(self._storage, self._shares, expected, raw)
         return _receipt(request, await upload.store(request, self._keep))
 
     async def index(self, request: Request) -> Response:

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
-from httpd.app.buffers import AT_ONCE, Buffers
 from httpd.app.expected import CheckedContent, Expected
 from httpd.app.form import FileBegins, Form, is_form
+from httpd.app.shares import AT_ONCE, Shares
 from httpd.exchange import Body, Fields, Refusal, Request
 from httpd.protocol.disposition import filename_of, safe_name
 from httpd.storage.contract import Piece, Staged, Storage
@@ -51,10 +51,10 @@ Has it published, and returns what the door answers with; raises what `Staged.pu
 class Intake:
     """Feeds one staged blob: earlier pieces are hashed and written while later ones arrive."""
 
-    def __init__(self, staged: Staged, incoming: Incoming, buffers: Buffers) -> None:
-        """Take the staged blob, what its sender says of it, and where a big one is received."""
+    def __init__(self, staged: Staged, incoming: Incoming, shares: Shares) -> None:
+        """Take the staged blob, what its sender says of it, and what big ones share."""
         self._staged = staged
-        self._buffers = buffers
+        self._shares = shares
         self._incoming = incoming
         self._kept = False
         self._batch = bytearray()
@@ -62,7 +62,7 @@ class Intake:
         self._under_way: deque[Batch] = deque()
         # Hashing a piece takes longer than writing it, and what hashes the whole file in a row is
         # as fast as md5sum is.
-        self._hashing, self._writing = Lane(), Lane()
+        self._hashing, self._writing = shares.hashing(), Lane()
         self._flush: Job[None] | None = None
 
     async def drain(self, body: Body) -> None:
@@ -71,9 +71,9 @@ class Intake:
             async for piece in body:
                 await self.feed(piece)
             return
-        with self._buffers.shared():
+        with self._shares.shared():
             while True:
-                buffer, self._free = self._buffers.renew(self._free, self._staged.size), None
+                buffer, self._free = self._shares.renew(self._free, self._staged.size), None
                 content = await _fill(buffer, body)
                 if len(content) >= BATCH:
                     await self._hand_over(content, buffer)
@@ -118,6 +118,8 @@ class Intake:
     async def _hand_over(self, content: Piece, buffer: memoryview | None = None) -> None:
         staged = self._staged
         staged.append(content)
+        if not self._under_way or self._under_way[-1].hashed.done:
+            self._hashing = self._shares.hashing()
         hashed = await start(staged.hash_batch, lane=self._hashing)
         written = await start(staged.write_batch, lane=self._writing)
         self._under_way.append(Batch(buffer, hashed, written))
@@ -156,17 +158,17 @@ class Upload:
     def __init__(
         self,
         storage: Storage,
-        buffers: Buffers,
+        shares: Shares,
         expected: Expected,
         raw: Incoming,
         begin: bytes | None = None,
     ) -> None:
-        """Take the storage, where big files are received, and the stated digests.
+        """Take the storage, what big uploads share, and the stated digests.
 
         Of a raw body, `raw` is what is said of its file, `begin` what has been read of it already.
         """
         self._storage = storage
-        self._buffers = buffers
+        self._shares = shares
         self._expected = expected
         self._raw = raw
         self._read = begin
@@ -216,7 +218,7 @@ class Upload:
 
     def _begin(self, incoming: Incoming, also: list[str]) -> Intake:
         stated = {digest.algorithm for digest in self._expected.file}
-        intake = Intake(self._storage.stage(stated.union(also)), incoming, self._buffers)
+        intake = Intake(self._storage.stage(stated.union(also)), incoming, self._shares)
         self._intakes.append(intake)
         return intake
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from httpd.app.buffers import Buffers
 from httpd.app.by_hash import ByHash
 from httpd.app.by_id import ById
 from httpd.app.errors import TRANSLATED, refusal_of
 from httpd.app.health import Health
 from httpd.app.references import References
+from httpd.app.shares import Shares
 from httpd.exchange import Refusal, Request, Response
 from httpd.storage.contract import Storage
 
@@ -29,7 +29,7 @@ class Application:
     def __init__(
         self,
         storage: Storage,
-        buffers: Buffers,
+        shares: Shares,
         catalog: Catalog,
         algorithm: str,
         draining: Callable[[], bool],
@@ -37,11 +37,11 @@ class Application:
     ) -> None:
         """Take the storage, its algorithm, the catalog, and what tells that the worker leaves.
 
-        `buffers`: where big files are received. `metrics` answers for the daemon's numbers.
+        `shares`: what big uploads share. `metrics` answers for the daemon's numbers.
         """
         references = References(storage, catalog)
-        by_hash = ByHash(storage, buffers, references, algorithm)
-        by_id = ById(storage, buffers, catalog, references, algorithm)
+        by_hash = ByHash(storage, shares, references, algorithm)
+        by_id = ById(storage, shares, catalog, references, algorithm)
         health = Health(storage, catalog, draining)
         files: Resource = {"GET": by_id.index, "POST": by_id.post}
         self._resources: dict[str, Resource] = {

@@ -17,9 +17,9 @@ from socket import socketpair
 from loguru import logger
 
 from httpd import log, metrics
-from httpd.app.buffers import Buffers
 from httpd.app.metrics import Metrics
 from httpd.app.routes import Application
+from httpd.app.shares import Shares
 from httpd.catalog import late
 from httpd.catalog.errors import CatalogUnavailable
 from httpd.catalog.late import LateCatalog
@@ -66,7 +66,7 @@ class Worker:
         numbers = Metrics(storage, Note(settings.store, VERIFIED).read, VERSION)
         application = Application(
             storage,
-            Buffers(settings.workers),
+            Shares(settings.workers, len(os.sched_getaffinity(0))),
             self._catalog.itself(),
             settings.hash,
             lambda: self._stopping,

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from httpd.app.buffers import AT_ONCE, FIRST, LARGEST, MEMORY, SMALLEST, Buffers
 from httpd.app.intake import Incoming, Intake
+from httpd.app.shares import AT_ONCE, FIRST, LARGEST, MEMORY, SMALLEST, Shares
 from httpd.exchange import Disconnected
 from httpd.server.loop import Loop
 from httpd.storage.contract import Staged
@@ -83,8 +83,8 @@ def loop() -> Iterator[Loop]:
     yield from made_loop()
 
 
-def intake_of(staged: Staged, buffers: Buffers | None = None) -> Intake:
-    return Intake(staged, Incoming(None, None), buffers or Buffers(workers=1))
+def intake_of(staged: Staged, shares: Shares | None = None) -> Intake:
+    return Intake(staged, Incoming(None, None), shares or Shares(workers=1, cores=2))
 
 
 def spawned(loop: Loop, intake: Intake, body: Source) -> list[Any]:
@@ -181,7 +181,7 @@ def test_a_client_that_goes_leaves_the_lanes_their_buffers(
     loop: Loop, storage: LocalStorage
 ) -> None:
     """What is still hashed when an upload ends is nobody else's memory."""
-    body, staged, buffers = Source(9 * LARGEST, ends=2 * FIRST), storage.stage(), Buffers(1)
+    body, staged, buffers = Source(9 * LARGEST, ends=2 * FIRST), storage.stage(), Shares(1, 2)
     slow = Gated(staged, "hash_batch")
     seen: list[bytes] = []
     staged._hash = lambda batch: seen.append(bytes(batch))  # type: ignore[method-assign]
@@ -220,6 +220,46 @@ def test_a_write_that_fails_ends_the_upload_when_the_hash_is_done(
     assert storage.sweep() == 0
 
 
+# The cores that hash
+
+
+def test_no_more_uploads_are_hashed_at_once_than_there_are_cores(
+    loop: Loop, storage: LocalStorage
+) -> None:
+    """And no fewer: every core that is free is taken."""
+    shares, gate, hashing, most = Shares(workers=1, cores=2), Event(), set(), []
+
+    def hash_of(staged: Staged) -> Callable[[], None]:
+        work = staged.hash_batch
+
+        def hash_batch() -> None:
+            hashing.add(staged)
+            most.append(len(hashing))
+            assert gate.wait(PATIENCE)
+            work()
+            hashing.discard(staged)
+
+        return hash_batch
+
+    bodies = [Source(4 * LARGEST + number) for number in range(4)]
+    all_staged = [storage.stage() for _ in bodies]
+    for staged in all_staged:
+        staged.hash_batch = hash_of(staged)  # type: ignore[method-assign]
+    ended = [
+        spawned(loop, intake_of(staged, shares), body)
+        for staged, body in zip(all_staged, bodies, strict=True)
+    ]
+    turn_until(loop, lambda: all(body.given == AT_ONCE * FIRST for body in bodies))
+    rest(loop)
+    assert len(hashing) == 2
+    gate.set()
+    turn_until(loop, lambda: all(ended))
+    assert max(most) == 2
+    for staged, body in zip(all_staged, bodies, strict=True):
+        staged.publish()
+        assert stored(storage, body.content) == body.content
+
+
 # The sizes of buffers
 
 
@@ -227,7 +267,7 @@ def test_a_write_that_fails_ends_the_upload_when_the_hash_is_done(
 def test_16_uploads_take_no_more_than_the_memory(workers: int) -> None:
     most = 0
     for each in range(workers):
-        buffers, uploads = Buffers(workers), len(range(each, 16, workers))
+        buffers, uploads = Shares(workers, 1), len(range(each, 16, workers))
         with ExitStack() as stack:
             for _ in range(uploads):
                 stack.enter_context(buffers.shared())
@@ -236,7 +276,7 @@ def test_16_uploads_take_no_more_than_the_memory(workers: int) -> None:
 
 
 def test_a_buffer_is_used_again_for_as_long_as_its_size_is_right() -> None:
-    buffers = Buffers(workers=1)
+    buffers = Shares(workers=1, cores=1)
     with buffers.shared():
         large = buffers.renew(None, MEMORY)
         assert len(large) == LARGEST
@@ -250,7 +290,7 @@ def test_a_buffer_is_used_again_for_as_long_as_its_size_is_right() -> None:
 
 
 def test_a_buffer_grows_with_what_has_come() -> None:
-    buffers = Buffers(workers=1)
+    buffers = Shares(workers=1, cores=1)
     sizes = [
         len(buffers.renew(None, kib << 10)) >> 10 for kib in (0, 1023, 2047, 2048, 3000, 1 << 20)
     ]
