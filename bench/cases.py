@@ -134,11 +134,15 @@ def beside_idle(stand: Stand, peer: Peer) -> Sample:
     }
 
 
-def beside_uploads(stand: Stand, peer: Peer) -> Sample:
-    """Measure downloads while big uploads run."""
-    with on_cores(stand.layout.client):
-        with crowd.uploads(peer, UPLOADS, stand.big.path, pace=UPLOAD_PACE):
-            return small("get.lua", 16)(stand, peer)
+def beside_uploads(pace: float) -> Measure:
+    """Measure downloads while big uploads run, each at so many bytes a second."""
+
+    def measure(stand: Stand, peer: Peer) -> Sample:
+        with on_cores(stand.layout.client):
+            with crowd.uploads(peer, UPLOADS, stand.big.path, pace=pace):
+                return small("get.lua", 16)(stand, peer)
+
+    return measure
 
 
 def memory(stand: Stand, peer: Peer) -> Sample:
@@ -192,7 +196,8 @@ CASES = (
     Case("post 64", "POST 4 KiB, 64 connections", "post", "rate", uploads(64)),
     Case("big", "a big file up and down", "big", "up", up_and_down),
     Case("idle", "GET 4 KiB beside idle connections", "crowd", "each", beside_idle),
-    Case("uploads", "GET 4 KiB beside big uploads", "crowd", "p99", beside_uploads),
+    Case("uploads", "GET 4 KiB beside big uploads", "crowd", "p99", beside_uploads(UPLOAD_PACE)),
+    Case("uploads full", "the same, as fast as they go", "crowd", "p99", beside_uploads(inf)),
     Case("memory", "memory under big uploads", "memory", "above", memory),
     Case("start", "start and stop", "start", "start", start_and_stop),
 )

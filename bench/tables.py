@@ -120,12 +120,14 @@ TABLES = (
         "Waiting",
         "p50 · p99 · p99.9 in ms, from a request to the last byte of its answer, GET of 4 KiB. The "
         "clients ask as fast as they are answered, so most of it is waiting for one's turn. Beside "
-        "uploads: 16 of them under way, each at 10 MiB a second, and 16 connections that ask.",
+        "uploads: 16 of them under way, each at 10 MiB a second or as fast as they are taken, and "
+        "16 connections that ask.",
         (
             Column("64 conn.", "one", "get 4k 64", quantiles),
             Column("256 conn.", "one", "get 4k 256", quantiles),
             Column("16 conn.", "one", "get 4k 16", quantiles),
             Column("16 conn., beside uploads", "one", "uploads", quantiles),
+            Column("beside uploads at full speed", "one", "uploads full", quantiles),
         ),
     ),
     Table(
