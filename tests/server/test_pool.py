@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import select
 import threading
@@ -52,6 +53,27 @@ def test_jobs_of_one_thread_run_and_are_collected_in_their_order(
     jobs = [started(pool, ran.append, number) for number in range(50)]
     assert collected(pool, 50) == jobs
     assert ran == list(range(50))
+
+
+def test_a_thread_does_not_interrupt_who_gives_it_work(pools: Callable[[int], Pool]) -> None:
+    pool = pools(1)
+    job = started(pool, os.sched_getscheduler, 0)
+    collected(pool, 1)
+    assert job.result == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_a_thread_works_where_it_may_not_choose_how(
+    pools: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "not here")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+    pool = pools(1)
+    job = started(pool, sum, [1, 2])
+    collected(pool, 1)
+    assert job.result == 3
 
 
 def test_as_many_jobs_run_at_once_as_there_are_threads(pools: Callable[[int], Pool]) -> None:
