@@ -35,8 +35,8 @@ class Shares:
         """Return the lane with the least to do, for an upload of which nothing is to be hashed yet.
 
         As many hash at a time as there are cores. More threads that compute would only be in the
-        way of the one that answers: measured on one core, beside 16 uploads as fast as they go,
-        2,000 downloads a second, and with a lane for each upload 700.
+        way of the one that answers. Measured on one core, beside 16 uploads as fast as they go: 1.3
+        to 3 times as many downloads as with a lane for each upload.
         """
         return min(self._hashing, key=lambda lane: lane.taken + len(lane.waiting))
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 
 from httpd import metrics
+from httpd.storage import uncached
 from httpd.storage.contract import SMALL, DigestMismatch, Piece, Sealed, Stored
 from httpd.storage.digest import ALGORITHMS, Digest
 
@@ -36,6 +37,11 @@ FLUSH_EVERY = 16 << 20
 # by 1 MiB 0.3 to 2.9 s, by 256 KiB 0.3 s; the whole upload takes 2.7 s instead of 3.9 s.
 WRITE = 1 << 18
 
+# So much of a file stays in the page cache for those who download it next, and what is beyond does
+# not. Measured in that machine, 1 GiB written and flushed: 0.5 s of CPU where nothing stays, and
+# 1.4 s where all does.
+CACHED = 64 << 20
+
 
 class TempFile:
     """A file that is locked by flock(2) for as long as its writer lives, so that sweep spares it.
@@ -48,6 +54,7 @@ class TempFile:
 
     def __init__(self, folder: str) -> None:
         """Create and lock a file of random name in `folder`. Raises OSError."""
+        self._size = 0
         while True:
             self.path = f"{folder}/{secrets.token_hex(16)}"
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -66,7 +73,12 @@ class TempFile:
         """Append all of `content`, though a call may take only part of it. Raises OSError."""
         rest = memoryview(content)
         while rest:
-            rest = rest[os.write(self.descriptor, rest[:WRITE]) :]
+            if self._size < CACHED:
+                written = os.write(self.descriptor, rest[:WRITE])
+            else:
+                written = uncached.write(self.descriptor, rest[:WRITE], self._size)
+            self._size += written
+            rest = rest[written:]
 
     def rename(self, name: str, folder: int) -> None:
         """Move it to `name` in the folder of that descriptor. Raises OSError."""

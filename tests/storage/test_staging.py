@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -8,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from threading import Event
 
 import pytest
 
 import httpd
-from httpd.storage import staging
+from httpd.storage import staging, uncached
 from httpd.storage.staging import StagedFile, TempFile, sweep
 
 Stage = Callable[..., StagedFile]
@@ -42,6 +44,10 @@ def only_file(folder: Path) -> Path:
     return path
 
 
+def only_size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
 @pytest.mark.parametrize("most", [1, 2, 3, 1000])
 def test_writes_that_are_cut_short_are_continued(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
@@ -53,6 +59,51 @@ def test_writes_that_are_cut_short_are_continued(
         staged.append(piece)
     staged.write_batch()
     assert only_file(tmp_path).read_bytes() == b"hello, world"
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["dontcache", "an old kernel"])
+@pytest.mark.parametrize("most", [1000, 1 << 20], ids=["cut short", "whole"])
+def test_what_is_beyond_a_size_does_not_stay_in_the_page_cache(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, *, refused: bool
+) -> None:
+    """It is the same file, whether the kernel can do it or not."""
+    pwritev, asked = os.pwritev, list[tuple[int, int]]()
+
+    def spy(file: int, pieces: tuple[memoryview], offset: int, flags: int) -> int:
+        asked.append((offset, flags))
+        if refused:
+            raise OSError(errno.EOPNOTSUPP, "not here")
+        return pwritev(file, (pieces[0][:most],), offset)  # whatever this kernel is
+
+    monkeypatch.setattr(os, "pwritev", spy)
+    monkeypatch.setattr(staging, "CACHED", 100_000)
+    content = Random(1).randbytes(300_000)
+    staged = stage()
+    for begin in range(0, len(content), 60_000):
+        staged.append(content[begin : begin + 60_000])
+    while staged.size > only_size(tmp_path):
+        staged.write_batch()
+    assert only_file(tmp_path).read_bytes() == content
+    assert {flags for _, flags in asked} == {uncached.RWF_DONTCACHE}
+    assert min(offset for offset, _ in asked) >= 100_000
+
+
+def test_a_write_past_the_page_cache_that_fails_is_told(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "pwritev", full)
+    monkeypatch.setattr(staging, "CACHED", 5)
+    staged = stage()
+    staged.append(b"hello")
+    staged.write_batch()
+    staged.append(b"world")
+    with pytest.raises(OSError, match="full"):
+        staged.write_batch()
+    with pytest.raises(OSError, match="full"):
+        staged.publish()
 
 
 def test_there_is_no_file_before_the_first_byte_is_written(stage: Stage, tmp_path: Path) -> None:
