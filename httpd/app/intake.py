@@ -193,7 +193,8 @@ class Upload:
 
     async def _receive_raw(self, request: Request) -> None:
         content = self._expected.content
-        intake = self._begin(self._raw, [digest.algorithm for digest in content])
+        also = [digest.algorithm for digest in content]
+        intake = self._begin(self._raw, also, request.body.length)
         if self._read:
             await intake.feed(self._read)
         else:
@@ -216,9 +217,10 @@ class Upload:
         if self._expected.file and len(self._intakes) > 1:
             raise Refusal(400, "file_hash is stated for a form of several files")
 
-    def _begin(self, incoming: Incoming, also: list[str]) -> Intake:
+    def _begin(self, incoming: Incoming, also: list[str], length: int | None = None) -> Intake:
         stated = {digest.algorithm for digest in self._expected.file}
-        intake = Intake(self._storage.stage(stated.union(also)), incoming, self._shares)
+        staged = self._storage.stage(stated.union(also), length)
+        intake = Intake(staged, incoming, self._shares)
         self._intakes.append(intake)
         return intake
 

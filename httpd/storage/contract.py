@@ -202,8 +202,11 @@ class Staged(Protocol):
 class Storage(Protocol):
     """A set of blobs, each under the digest of its bytes."""
 
-    def stage(self, also: Collection[str] = ()) -> Staged:
-        """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check."""
+    def stage(self, also: Collection[str] = (), length: int | None = None) -> Staged:
+        """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check.
+
+        `length`: how many bytes are said to come, if that is known.
+        """
 
     def publish_together(
         self, uploads: Sequence[tuple[bytes, Collection[Digest]]]

@@ -123,10 +123,14 @@ class LocalStorage:
         root, algorithm, durable = self._arguments
         return partial(LocalStorage, durable=durable), (root, algorithm)
 
-    def stage(self, also: Collection[str] = ()) -> StagedFile:
-        """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check."""
+    def stage(self, also: Collection[str] = (), length: int | None = None) -> StagedFile:
+        """Begin an upload. `also`: algorithms (keys of ALGORITHMS) of further digests to check.
+
+        `length`: how many bytes are said to come, if that is known.
+        """
+        durable = self._folders.durable
         return StagedFile(
-            self._staging, self._algorithm, also, self._place, durable=self._folders.durable
+            self._staging, self._algorithm, also, self._place, length, durable=durable
         )
 
     def publish_together(

@@ -26,12 +26,12 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     """Stage in tmp_path; publishing only completes the file. All are discarded in the end."""
     made = []
 
-    def stage(*, durable: bool = False) -> StagedFile:
+    def stage(length: int | None = None, *, durable: bool = False) -> StagedFile:
         def place(staged: StagedFile, _: object) -> bool:
             staged.complete()
             return True
 
-        made.append(StagedFile(str(tmp_path), "md5", (), place, durable=durable))
+        made.append(StagedFile(str(tmp_path), "md5", (), place, length, durable=durable))
         return made[-1]
 
     yield stage
@@ -63,9 +63,14 @@ def test_writes_that_are_cut_short_are_continued(
 
 @pytest.mark.parametrize("refused", [False, True], ids=["dontcache", "an old kernel"])
 @pytest.mark.parametrize("most", [1000, 1 << 20], ids=["cut short", "whole"])
-def test_what_is_beyond_a_size_does_not_stay_in_the_page_cache(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, *, refused: bool
-) -> None:
+@pytest.mark.parametrize(
+    ("length", "cached"), [(None, 100_000), (300_000, 0), (100_000, 100_000)],
+    ids=["unknown", "big", "wrong"],
+)  # fmt: skip
+def test_what_is_too_big_does_not_stay_in_the_page_cache(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    most: int, length: int | None, cached: int, *, refused: bool,
+) -> None:  # fmt: skip
     """It is the same file, whether the kernel can do it or not."""
     pwritev, asked = os.pwritev, list[tuple[int, int]]()
 
@@ -78,14 +83,15 @@ def test_what_is_beyond_a_size_does_not_stay_in_the_page_cache(
     monkeypatch.setattr(os, "pwritev", spy)
     monkeypatch.setattr(staging, "CACHED", 100_000)
     content = Random(1).randbytes(300_000)
-    staged = stage()
+    staged = stage(length=length)
     for begin in range(0, len(content), 60_000):
         staged.append(content[begin : begin + 60_000])
     while staged.size > only_size(tmp_path):
         staged.write_batch()
     assert only_file(tmp_path).read_bytes() == content
     assert {flags for _, flags in asked} == {uncached.RWF_DONTCACHE}
-    assert min(offset for offset, _ in asked) >= 100_000
+    first = min(offset for offset, _ in asked)
+    assert first == 0 if cached == 0 else cached <= first < cached + 60_000 + staging.BATCH
 
 
 def test_a_write_past_the_page_cache_that_fails_is_told(
