@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import os
 
-# Asked for beyond what is waited for, so that the disk reads on while a turn is sent.
-AHEAD_BYTES = 1024 * 1024
-
 _probed = bytearray(1)
 
 
@@ -31,11 +28,13 @@ def holds(descriptor: int, offset: int, count: int) -> bool:
     return True
 
 
-def fill(descriptor: int, offset: int, count: int, wanted: int) -> None:
-    """Bring bytes of a file into memory; begin with more, of those `wanted`. Raises OSError."""
-    ahead = min(wanted, count + AHEAD_BYTES)
-    os.posix_fadvise(descriptor, offset, ahead, os.POSIX_FADV_WILLNEED)
-    # The advice is not waited for, and a read would copy: that takes three times the CPU of this.
+def fill(descriptor: int, offset: int, count: int) -> None:
+    """Bring bytes of a file into memory; the kernel reads on meanwhile. Raises OSError."""
+    # The kernel reads ahead in large blocks, which are sent twice as fast later; what it is asked
+    # for by POSIX_FADV_WILLNEED it takes page by page. Measured, 1 GiB that is not in memory: 1,400
+    # MiB a second and 0.04 s of CPU, by that advice 670 and 0.45.
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    # Neither is waited for, and a read would copy: that takes three times the CPU of this.
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
         end = offset + count

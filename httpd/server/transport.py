@@ -140,7 +140,7 @@ class Transport:
         while offset < end:
             count = min(end - offset, SENDFILE_TURN)
             if not holds(file, offset, count):
-                await self._fetch(file, offset, count, end - offset)
+                await self._fetch(file, offset, count)
             offset += self._sendfile_some(file, offset, count)
             if bounded and offset >= min(proof, end):
                 self._bound_unsent(UNBOUNDED)
@@ -168,10 +168,10 @@ class Transport:
         self._loop.forget(self._descriptor)
         self._socket.close()
 
-    async def _fetch(self, file: int, offset: int, count: int, wanted: int) -> None:
+    async def _fetch(self, file: int, offset: int, count: int) -> None:
         """Have bytes of a file brought into memory; raise Disconnected where that fails."""
         try:
-            await in_pool(fill, file, offset, count, wanted)
+            await in_pool(fill, file, offset, count)
         except OSError as error:
             logger.error("a file cannot be read on: {}", error)
             raise Disconnected from error

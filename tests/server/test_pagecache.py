@@ -57,14 +57,13 @@ def test_where_nobody_can_tell_it_is_read_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("offset", "count", "wanted"),
-    [(0, SIZE, SIZE), (10, 1, 1), (SIZE - 1, 1, 1), (SIZE - 1, 1000, 5000), (0, 1, 1 << 40)],
+    ("offset", "count"), [(0, SIZE), (10, 1), (SIZE - 1, 1), (SIZE - 1, 1000), (0, 1 << 40)]
 )
 def test_any_part_can_be_fetched_and_no_descriptor_is_left(
-    file: int, offset: int, count: int, wanted: int
+    file: int, offset: int, count: int
 ) -> None:
     before = os.listdir("/proc/self/fd")
-    fill(file, offset, count, wanted)
+    fill(file, offset, count)
     assert holds(file, offset, 1)
     assert os.listdir("/proc/self/fd") == before
     assert os.lseek(file, 0, os.SEEK_CUR) == 0
@@ -74,5 +73,5 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
     os.write(descriptor, bytes(SIZE))
     with pytest.raises(OSError, match="Bad file descriptor"):
-        fill(descriptor, 0, SIZE, SIZE)
+        fill(descriptor, 0, SIZE)
     os.close(descriptor)
