@@ -24,6 +24,8 @@ from typing import Any, NamedTuple, NoReturn
 from tests.crash.flushes import leave_out
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
+# Contents beyond it are written past the page cache: of those that are tried, from 300 KiB on.
+CACHED = 200 << 10
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -116,10 +118,12 @@ class _Nurse:
         # Not before: the tests themselves need none of it.
         from httpd.process import upkeep, worker  # noqa: F401 - imported later by who needs them
         from httpd.process.control import main
+        from httpd.storage import staging
 
         import_module("httpd.catalog.catalog")  # or each daemon would load it by itself
         import_module("sqlalchemy.dialects.sqlite.pysqlite").dialect.import_dbapi()
         os.eventfd_write = _write_event
+        staging.CACHED = CACHED
         self._main: Callable[..., int] = main
         self._folder = folder
         self._master = 0

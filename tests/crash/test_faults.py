@@ -29,6 +29,7 @@ ERRORS = {
     "openat": ("EIO", "EMFILE", "ENOSPC"),
     "write": ("EIO", *FULL),
     "pwrite64": ("EIO", *FULL),
+    "pwritev2": ("EIO", *FULL),
     "fallocate": ("EIO", "ENOSPC"),
     "ftruncate": ("EIO",),
     "utimensat": ("EIO",),
