@@ -185,6 +185,7 @@ class Server:
             self._ids.for_connection(),
             self._closed,
         )
+        connection.draining |= self.draining  # it may answer before it is told
         self.connections.add(connection)
         self._traffic.accepted += 1
         self._traffic.changed = True
