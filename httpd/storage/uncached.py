@@ -10,6 +10,8 @@ import errno
 import os
 
 RWF_DONTCACHE = 0x80  # linux/fs.h; Python has no name for it
+# What is said where it cannot be done: by the kernel, and by a sandbox that does not know the call.
+UNABLE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM}
 
 
 def write(descriptor: int, content: memoryview, offset: int) -> int:
@@ -17,6 +19,6 @@ def write(descriptor: int, content: memoryview, offset: int) -> int:
     try:
         return os.pwritev(descriptor, (content,), offset, RWF_DONTCACHE)
     except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
+        if error.errno not in UNABLE:
             raise
     return os.pwrite(descriptor, content, offset)
