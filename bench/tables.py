@@ -109,7 +109,7 @@ TABLES = (
         "MiB a second, and seconds of the server's CPU, for one file over one connection. The "
         "client takes next to no CPU: it sends by sendfile(2), and drops in the kernel what it "
         "receives. On one core nothing can overlap with hashing. The first download follows the "
-        "upload; the one after it is what the others show.",
+        "upload; of seven more, one after the other, the columns behind it show the median.",
         (
             Column("up, one core", "one", "big", two("up", "up_cpu")),
             Column("up, all cores", "all", "big", two("up", "up_cpu")),
