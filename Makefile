@@ -22,7 +22,7 @@ help:
 	@echo "make clean      remove what the commands above have made, but no stored file"
 
 # Compiled here, as pip does it for all else: the daemon may run where it may not write that, or be
-# told not to, and would then take twice as long at each start.
+# told not to, and would then take half as long again at each start.
 start: $(READY)
 	@$(RUN) -m compileall -q httpd main.py
 	@$(RUN) main.py start $(ARGS)

@@ -61,8 +61,9 @@ class Intake:
         self._free: memoryview | None = None  # a buffer that nobody uses
         self._under_way: deque[Batch] = deque()
         # Hashing a piece takes longer than writing it, and what hashes the whole file in a row is
-        # as fast as md5sum is.
-        self._hashing, self._writing = shares.hashing(), Lane()
+        # as fast as md5sum is. It is chosen anew whenever nothing is to be hashed.
+        self._hashing: Lane
+        self._writing = Lane()
         self._flush: Job[None] | None = None
 
     async def drain(self, body: Body) -> None:
