@@ -20,9 +20,12 @@ class Hash(Protocol):
 
 
 class Algorithm(NamedTuple):
-    """A hash function: how to begin a running hash, and how many hex digits it ends in."""
+    """A hash function: how to begin a running hash, and how many hex digits it ends in.
 
-    begin: Callable[[], Hash]
+    `begin` may be given the first bytes of the content.
+    """
+
+    begin: Callable[..., Hash]
     hex_length: int
 
 
@@ -56,9 +59,7 @@ class Digest(NamedTuple):
     @classmethod
     def of(cls, content: bytes, algorithm: str) -> Digest:
         """Return the digest of a whole content. `algorithm`: a key of ALGORITHMS."""
-        running = ALGORITHMS[algorithm].begin()
-        running.update(content)
-        return cls(algorithm, running.hexdigest())
+        return cls(algorithm, ALGORITHMS[algorithm].begin(content).hexdigest())
 
     @classmethod
     def parse(cls, text: str, preferred: str) -> Digest:

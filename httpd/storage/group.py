@@ -10,7 +10,8 @@ the journal is there for. A single upload waits for nobody: it is a group of one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,8 +21,12 @@ from httpd.storage.deletions import Deletions
 from httpd.storage.digest import Digest
 from httpd.storage.folders import Folders, is_there
 from httpd.storage.journal import Journal
+from httpd.storage.quarantine import Quarantine
 from httpd.storage.rotation import Rotation
 from httpd.storage.staging import TempFile
+
+Outcome = Stored | Exception | None
+"""What has come of an upload; None where it is none of the group's business."""
 
 
 @dataclass(slots=True)
@@ -44,27 +49,22 @@ class GroupCommit:
         rotation: Rotation,
         deletions: Deletions,
         staging: str,
-        drop_damaged: Callable[[Digest], object],
+        quarantine: Quarantine,
     ) -> None:
-        """Take the store's parts, its algorithm, and its folder for temporary files.
-
-        `drop_damaged` removes the damaged copy of a blob when there is a good one.
-        """
+        """Take the store's parts, its algorithm, and its folder for temporary files."""
         self._folders = folders
         self._algorithm = algorithm
         self._rotation = rotation
         self._deletions = deletions
         self._staging = staging
-        self._drop_damaged = drop_damaged
+        self._quarantine = quarantine
 
-    def publish(
-        self, uploads: Sequence[tuple[bytes, Collection[Digest]]]
-    ) -> list[Stored | Exception | None]:
+    def publish(self, uploads: Sequence[tuple[bytes, Collection[Digest]]]) -> list[Outcome]:
         """Publish what is new and small of (content, expected digests); None for all else.
 
         Raises nothing: the errors of one are nobody else's.
         """
-        outcomes: list[Stored | Exception | None] = [None] * len(uploads)
+        outcomes: list[Outcome] = [None] * len(uploads)
         new: dict[int, _Upload] = {}
         digests = set()
         for number, (content, expected) in enumerate(uploads):
@@ -76,8 +76,11 @@ class GroupCommit:
             if upload is not None and upload.digest.hex not in digests:
                 digests.add(upload.digest.hex)
                 new[number] = upload
-        for number, outcome in zip(new, self._commit(list(new.values())), strict=True):
-            outcomes[number] = outcome
+        committed = self._commit(list(new.values()))
+        # One look for all of them, and not before they have their names: see Quarantine.
+        heals = self._quarantine.exists()
+        for (number, upload), outcome in zip(new.items(), committed, strict=True):
+            outcomes[number] = self._heal(upload, outcome) if heals else outcome
         return outcomes
 
     def _examine(self, content: bytes, expected: Collection[Digest]) -> _Upload | None:
@@ -96,7 +99,7 @@ class GroupCommit:
             return None
         return _Upload(digest, content, deletions)
 
-    def _commit(self, new: list[_Upload]) -> list[Stored | Exception | None]:
+    def _commit(self, new: list[_Upload]) -> list[Outcome]:
         if not new:
             return []
         if not self._folders.durable:
@@ -119,9 +122,7 @@ class GroupCommit:
                 for upload, offset in zip(new, offsets, strict=True)
             ]
 
-    def _show_or_void(
-        self, upload: _Upload, journal: Journal, offset: int
-    ) -> Stored | Exception | None:
+    def _show_or_void(self, upload: _Upload, journal: Journal, offset: int) -> Outcome:
         outcome = self._show(upload)
         if not upload.named:
             # What is there, if anything, is another's, and may be other bytes: nothing must come
@@ -131,32 +132,44 @@ class GroupCommit:
                 journal.void(offset)
         return outcome
 
-    def _show(self, upload: _Upload) -> Stored | Exception | None:
+    def _show(self, upload: _Upload) -> Outcome:
         """Make content visible under its name; None if others were faster."""
         try:
             file = TempFile(self._staging)
             try:
                 file.write(upload.content)
-                if not self._name(file, upload):
-                    return None
+                self._name(file, upload)
             finally:
                 file.discard()
-            self._drop_damaged(upload.digest)  # only now that the good one is on disk
         except OSError as error:
             return error
-        return Stored(upload.digest, len(upload.content), created=True)
+        return Stored(upload.digest, len(upload.content), True) if upload.named else None
 
-    def _name(self, file: TempFile, upload: _Upload) -> bool:
-        digest = upload.digest
-        with self._folders.locked(digest.hex[:2], create=True) as folder:
+    def _name(self, file: TempFile, upload: _Upload) -> None:
+        """Give a file its name, unless others were faster."""
+        # No context managers on this way: 4 µs of the 20 that Python takes for it.
+        digest, prefix = upload.digest, upload.digest.hex[:2]
+        folder = self._folders.lock(prefix, create=True)
+        try:
             # Who has deleted it since the record was written may have voided the record.
-            if self._deletions.seen(digest) != upload.deletions or self._is_taken(digest):
-                return False
-            with self._folders.emptied_on_failure(digest.hex[:2]):
+            if self._deletions.seen(digest) == upload.deletions and not self._is_taken(digest):
                 file.rename(digest.hex, folder)
-            upload.named = True
-            metrics.blob_added(digest.hex, len(upload.content))
-            return True
+                upload.named = True
+                metrics.blob_added(digest.hex, len(upload.content))
+        except OSError:
+            self._folders.remove_if_empty(prefix)
+            raise
+        finally:
+            os.close(folder)
+
+    def _heal(self, upload: _Upload, outcome: Outcome) -> Outcome:
+        """Remove the damaged copy of content, only now that the good one is on disk."""
+        if upload.named:
+            try:
+                self._quarantine.drop(upload.digest)
+            except OSError as error:
+                return error
+        return outcome
 
     def _is_taken(self, digest: Digest) -> bool:
         return is_there(f"{self._folders.root}/{digest.hex[:2]}/{digest.hex}")

@@ -115,7 +115,7 @@ class LocalStorage:
             self._rotation,
             self._deletions,
             self._staging,
-            self._quarantine.drop,
+            self._quarantine,
         )
 
     def __reduce__(self) -> tuple[Callable[..., LocalStorage], tuple[object, ...]]:

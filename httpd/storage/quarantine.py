@@ -18,6 +18,14 @@ class Quarantine:
         """Take the store's folders."""
         self._folders = folders
 
+    def exists(self) -> bool:
+        """Tell whether there has ever been any.
+
+        A copy is moved here under the lock of its prefix folder. So who has named content, under
+        that lock, and sees none here afterwards, knows that there was none of it before.
+        """
+        return is_there(self._folders.path(FOLDER))
+
     def has(self, digest: Digest) -> bool:
         """Tell whether there is a damaged copy."""
         return is_there(self._path(digest))

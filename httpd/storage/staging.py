@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
@@ -60,7 +60,7 @@ class TempFile:
         self._cached = cached
         self._size = 0
         while True:
-            self.path = f"{folder}/{secrets.token_hex(16)}"
+            self.path = f"{folder}/{random.getrandbits(128):032x}"  # seeded anew at a fork
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self.descriptor = os.open(self.path, flags, MODE)
             try:
