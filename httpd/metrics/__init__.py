@@ -12,12 +12,11 @@ from httpd.metrics.counting import (
     descriptor,
     join,
     observe_flush,
-    observe_request,
     open_board,
     upload,
 )
 
 __all__ = [
     "WORKER_RESTARTS", "add", "blob_added", "blob_removed", "descriptor", "join", "observe_flush",
-    "observe_request", "open_board", "upload",
+    "open_board", "upload",
 ]  # fmt: skip

@@ -165,12 +165,6 @@ def requests_place(method: str, status: int) -> int:
     return REQUESTS + first + _STATUS_PLACES.get(status, len(STATUSES) - 1)
 
 
-def observe_request(method: str, status: int, seconds: float) -> None:
-    """Count an answered request, and how long it took from its first byte to the last one sent."""
-    add(requests_place(method, status))
-    _observe(REQUEST_DURATION.get(method, REQUEST_DURATION["other"]), seconds)
-
-
 def observe_flush(seconds: float, batch: int) -> None:
     """Count a flush that made `batch` blobs durable."""
     _observe(FLUSH_DURATION, seconds)

@@ -23,7 +23,7 @@ def parse_target(target: str) -> Target:
     encoding, not UTF-8, control characters once decoded, or an encoded slash in the path.
     """
     path, _, query = target.partition("?")
-    if ENCODED_SLASH.search(path):
+    if "%" in path and ENCODED_SLASH.search(path):
         # Decoded, it would pass for the end of a segment: "/files/a%2Fb" is not "/files/a/b".
         raise Refusal(400, "an encoded slash cannot be part of a path segment")
     return Target(_decode(path), _parse_query(query) if query else ())

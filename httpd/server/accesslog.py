@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from httpd import log
 
 if TYPE_CHECKING:
+    from httpd.exchange import Fields
     from httpd.protocol.head import Head
     from httpd.server.clock import Clock
 
@@ -66,9 +67,13 @@ def _combined(head: Head | None, status: int, size: int) -> str:
     if head is None:
         return f'"-" {status} {size} "-" "-"'
     request = f"{head.method} {head.target} {_version(head)}".translate(_ESCAPES)
-    referer = (head.fields.get("referer") or "-").translate(_ESCAPES)
-    agent = (head.fields.get("user-agent") or "-").translate(_ESCAPES)
-    return f'"{request}" {status} {size} "{referer}" "{agent}"'
+    return f'"{request}" {status} {size} {head.fields.once(_sender)}'
+
+
+def _sender(fields: Fields) -> str:
+    referer = (fields.get("referer") or "-").translate(_ESCAPES)
+    agent = (fields.get("user-agent") or "-").translate(_ESCAPES)
+    return f'"{referer}" "{agent}"'
 
 
 def _as_json(head: Head | None, status: int, size: int) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from httpd import log, metrics
+from httpd import log
 from httpd.exchange import Disconnected, Refusal, Request, Response, Span
-from httpd.metrics.counting import DURATIONS
 from httpd.protocol.forwarded import forwarding_of
 from httpd.protocol.framing import framing_of
 from httpd.protocol.head import take_head
@@ -316,11 +314,10 @@ class Connection:
         finally:
             self._sending = False
             size = max(0, self._transport.accepted - before - len(lead))
-            self._note(head, response.status, size, begun)
+            described = self._note(head, response.status, size, begun)
             if response.release is not None:
                 response.release()
         if head is not None and not draining and response.lasts is not None:
-            described = self._access.describe(head, response.status, response.length)
             closes = not head.keeps_alive
             self._recall.keep(
                 question, head.fields, described, lead, response, begun, closes=closes
@@ -338,16 +335,17 @@ class Connection:
             await self._transport.linger()
         return False
 
-    def _note(self, head: Head | None, status: int, size: int, begun: float) -> None:
+    def _note(self, head: Head | None, status: int, size: int, begun: float) -> str:
+        """Count and log an answer; return how the log describes it."""
         seconds = monotonic() - begun
-        metrics.observe_request(head.method if head else "other", status, seconds)
+        self._traffic.answered(head.method if head else "other", status).add(seconds)
         described = self._access.describe(head, status, size)
         self._access.add(self._visitor.name, described, seconds, self._id)
+        return described
 
     def _note_repeated(self, answer: Recalled, begun: float) -> None:
         seconds = monotonic() - begun
-        answer.durations[bisect_left(DURATIONS, seconds)] += 1
-        self._traffic.seconds += seconds
+        answer.answered.add(seconds)
         self._access.add(self._visitor.name, answer.described, seconds, self._id)
 
     def _lead(self, response: Response, head: Head | None, *, keep: bool) -> bytes:

@@ -103,7 +103,9 @@ class Pool:
         return jobs
 
     def _start_shared(self, job: Job[Any]) -> None:
-        group = self._groups.setdefault(job.function, Group(job.function))
+        group = self._groups.get(job.function)
+        if group is None:
+            group = self._groups[job.function] = Group(job.function)
         if group.add(job):
             calls: Job[None] = Job(self._call_for_all, (group,))
             self.start(calls)

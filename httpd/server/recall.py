@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from httpd.exchange import Fields, Response
-    from httpd.server.traffic import Traffic
+    from httpd.server.traffic import Answered, Traffic
 
 # Of a worker's memory. A thousand files of 4 KiB fit in.
 MOST_BYTES = 8 * 1024 * 1024
@@ -36,7 +36,7 @@ class Recalled(NamedTuple):
 
     before: bytes  # up to the value of the Date field
     after: bytes
-    durations: list[int]  # where it is counted each time
+    answered: Answered  # where it is counted each time
     described: str  # how the log describes it
     forwarding: Forwarding
     lasts: Callable[[], bool]
@@ -101,7 +101,7 @@ class Recall:
         answer = Recalled(
             lead[:start],
             lead[behind:] + content,
-            self._traffic.durations_of(response.status),
+            self._traffic.answered("GET", response.status),
             described,
             forwarding_of(fields),
             response.lasts,

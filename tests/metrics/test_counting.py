@@ -20,38 +20,14 @@ def _board(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_places_do_not_overlap() -> None:
-    metrics.observe_request("GET", 200, 0.25)
     metrics.upload("id", 10, created=False)
     metrics.blob_added("ff", 1)
     metrics.observe_flush(0.5, 3)
     sums = Sums()
     told = [sums[place] for place in range(counting.SEAT_CELLS)]
     assert sorted(number for number in told if number) == [
-        1, 1, 1, 1, 1, 1, 1, 1, 3, 10, 10, 250_000_000, 500_000_000
+        1, 1, 1, 1, 1, 1, 3, 10, 10, 500_000_000
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("method", "status", "counted"),
-    [("GET", 200, ("GET", 200)), ("BREW", 405, ("other", 405)), ("POST", 777, ("POST", 599))],
-)
-def test_requests_by_method_and_status(method: str, status: int, counted: tuple[str, int]) -> None:
-    metrics.observe_request(method, status, 0)
-    numbers = {
-        (method, status): Sums()[counting.requests_place(method, status)]
-        for method in counting.METHODS
-        for status in counting.STATUSES
-    }
-    assert {key: number for key, number in numbers.items() if number} == {counted: 1}
-
-
-def test_a_histogram_adds_up_from_the_left() -> None:
-    for seconds in (0.0001, 0.00011, 1000.0):  # a bound is in its bucket
-        metrics.observe_request("GET", 200, seconds)
-    buckets, total = Sums().histogram(counting.REQUEST_DURATION["GET"])
-    assert buckets[:3] == [("0.0001", 1), ("0.00025", 2), ("0.0005", 2)]
-    assert buckets[-2:] == [("300", 2), ("+Inf", 3)]
-    assert total == pytest.approx(1000.00021)
 
 
 def test_no_count_is_lost_between_threads() -> None:
