@@ -46,8 +46,8 @@ class Plan(NamedTuple):
 
 FULL = Plan(
     (
-        Stage("one", ("get 4k 1", "get 4k 16", "get 4k 64", "get 4k 256", "get 64k", "close",
-                      "range", "post 1", "post 16", "post 64", "big")),
+        Stage("one", ("get 4k 1", "get 4k 16", "get 4k 64", "get 4k 256", "get many",
+                      "get 64k", "close", "range", "post 1", "post 16", "post 64", "big")),
         Stage("all", ("get 4k 64", "close", "range", "post 64", "big")),
         Stage("one", ("idle", "uploads", "uploads full"), (Filestored, Nginx)),
         Stage("all", ("memory",), (Filestored,), rounds=1),

@@ -131,6 +131,9 @@ class Response:
     release: Callable[[], None] | None = None  # called once, when nothing more is sent from it
     # Tells, at any later time, whether the very same request would be answered with this again.
     lasts: Callable[[], bool] | None = None
+    # Returns, while it lasts, the same content once more, opened anew; None where that fails. In
+    # what it returns content and release count, and the status.
+    again: Callable[[], Response | None] | None = None
 
     @property
     def length(self) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from httpd.app.media_types import UNKNOWN, disposition_of, type_of, with_charset
@@ -11,10 +13,14 @@ from httpd.protocol.conditional import evaluate, range_applies
 from httpd.protocol.disposition import render_disposition, safe_name
 from httpd.protocol.ranges import closing, content_range, parse_range, part_head
 from httpd.protocol.render import http_date
-from httpd.storage.contract import Blob
+from httpd.storage.contract import Blob, NotFound
+from httpd.storage.digest import Digest
 
 # Up to here one pread and one send for head and content beat a send and a sendfile.
 SMALL = 64 * 1024
+
+Reopen = Callable[[Digest], Blob]
+"""Opens a blob by its digest. Raises NotFound and OSError."""
 
 
 # Whatever the file is, it gets an origin of its own, without scripts, and loads nothing. What is
@@ -39,16 +45,71 @@ class Shown(NamedTuple):
         return cls(name, type_of(name) if name else UNKNOWN)
 
 
-def download(request: Request, blob: Blob, shown: Shown, fields: list[tuple[str, str]]) -> Response:
+class Part(NamedTuple):
+    """What of a blob is answered, and with which status."""
+
+    status: int
+    offset: int
+    length: int  # in bytes
+
+    def of(self, blob: Blob) -> bytes | tuple[Span]:
+        """Return it as content. Raises OSError."""
+        # What is not in memory is sent like what is large: the server waits for it, not the loop.
+        content = blob.read_now(self.length, self.offset) if self.length <= SMALL else None
+        if content is None:
+            return (Span(blob, self.offset, self.length),)
+        if len(content) != self.length:
+            raise OSError(f"{blob.digest.hex} has become shorter than its {blob.size} bytes")
+        return content
+
+
+class Again:
+    """Answers with the same part of a blob once more, see `Response.again`."""
+
+    __slots__ = ("_digest", "_part", "_reopen", "_size", "_stamp")
+
+    def __init__(self, part: Part, blob: Blob, reopen: Reopen) -> None:
+        """Take the part, the blob that it is of, and what opens that by its digest."""
+        self._part = part
+        self._reopen = reopen
+        self._digest, self._size, self._stamp = blob.digest, blob.size, blob.stamp
+
+    def __call__(self) -> Response | None:
+        """Open the blob, and return the part of it; None where that is not the same any more."""
+        try:
+            blob = self._reopen(self._digest)
+        except (NotFound, OSError):
+            return None
+        # Another file may have been put there by hand, past the daemon.
+        if (blob.size, blob.stamp) == (self._size, self._stamp):
+            with suppress(OSError):
+                return _closing(Response(self._part.status, [], self._part.of(blob)), blob)
+        blob.close()
+        return None
+
+
+def download(
+    request: Request,
+    blob: Blob,
+    shown: Shown,
+    fields: list[tuple[str, str]],
+    reopen: Reopen | None = None,
+) -> Response:
     """Answer a GET of `blob`, which is closed when the response is done with.
 
-    `fields` are the resource's own, for caches. Raises Refusal 412 or 416, and OSError.
+    `fields` are the resource's own, for caches; `reopen`: opens that very blob, where the answer
+    can be given again. Raises Refusal 412 or 416, and OSError.
     """
     try:
-        response = _respond(request, blob, shown, fields)
+        response = _respond(request, blob, shown, fields, reopen)
     except BaseException:
         blob.close()
         raise
+    return _closing(response, blob)
+
+
+def _closing(response: Response, blob: Blob) -> Response:
+    """Let the blob be closed with the response, or now if that has no need of it."""
     if isinstance(response.content, bytes):
         blob.close()
     else:
@@ -56,7 +117,13 @@ def download(request: Request, blob: Blob, shown: Shown, fields: list[tuple[str,
     return response
 
 
-def _respond(request: Request, blob: Blob, shown: Shown, fields: list[tuple[str, str]]) -> Response:
+def _respond(
+    request: Request,
+    blob: Blob,
+    shown: Shown,
+    fields: list[tuple[str, str]],
+    reopen: Reopen | None,
+) -> Response:
     etag = f'"{blob.digest.hex}"'
     validators = [("ETag", etag), ("Last-Modified", http_date(blob.stored_at)), *fields]
     status = evaluate(request.fields, request.method, etag, blob.stored_at)
@@ -71,8 +138,9 @@ def _respond(request: Request, blob: Blob, shown: Shown, fields: list[tuple[str,
     if value is not None and range_applies(request.fields, etag, blob.stored_at):
         ranges = parse_range(value, blob.size)
     if ranges is None:
-        return Response(200, [("Content-Type", kind), *fields], _content(blob, 0, blob.size))
-    return _partial(blob, ranges, kind, fields)
+        part = Part(200, 0, blob.size)
+        return _answer(part, blob, [("Content-Type", kind), *fields], reopen)
+    return _partial(blob, ranges, kind, fields, reopen)
 
 
 def _for_browsers(shown: Shown) -> list[tuple[str, str]]:
@@ -85,15 +153,18 @@ def _for_browsers(shown: Shown) -> list[tuple[str, str]]:
 
 
 def _partial(
-    blob: Blob, ranges: list[tuple[int, int]], kind: str, fields: list[tuple[str, str]]
+    blob: Blob,
+    ranges: list[tuple[int, int]],
+    kind: str,
+    fields: list[tuple[str, str]],
+    reopen: Reopen | None,
 ) -> Response:
     """Answer with ranges, each an offset and a length in bytes (RFC 9110 section 15.3.7)."""
     if len(ranges) == 1:
         ((offset, length),) = ranges
         where = ("Content-Range", content_range(offset, length, blob.size))
-        return Response(
-            206, [("Content-Type", kind), where, *fields], _content(blob, offset, length)
-        )
+        part = Part(206, offset, length)
+        return _answer(part, blob, [("Content-Type", kind), where, *fields], reopen)
     # Random, so that no content can have been made to contain it.
     boundary = secrets.token_hex(16)
     content: list[bytes | Span] = []
@@ -105,11 +176,10 @@ def _partial(
     return Response(206, [content_type, *fields], tuple(content))
 
 
-def _content(blob: Blob, offset: int, length: int) -> bytes | tuple[Span]:
-    # What is not in memory is sent like what is large: the server waits for it, and not the loop.
-    content = blob.read_now(length, offset) if length <= SMALL else None
-    if content is None:
-        return (Span(blob, offset, length),)
-    if len(content) != length:
-        raise OSError(f"{blob.digest.hex} has become shorter than its {blob.size} bytes")
-    return content
+def _answer(
+    part: Part, blob: Blob, fields: list[tuple[str, str]], reopen: Reopen | None
+) -> Response:
+    response = Response(part.status, fields, part.of(blob))
+    if reopen is not None:
+        response.again = Again(part, blob, reopen)
+    return response

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from httpd import log
-from httpd.exchange import Disconnected, Refusal, Request, Response, Span
+from httpd.exchange import Disconnected, Refusal, Request, Response
 from httpd.protocol.forwarded import forwarding_of
 from httpd.protocol.framing import framing_of
 from httpd.protocol.head import take_head
-from httpd.protocol.render import CONTINUE, problem, render_head
+from httpd.protocol.render import CONTINUE
 from httpd.protocol.target import parse_target
+from httpd.server import answers
 from httpd.server.accesslog import GONE
 from httpd.server.body import ReceivedBody
 from httpd.server.pace import Pace
 from httpd.server.recall import LONGEST_QUESTION
-from httpd.server.request_id import FIELD, apart, given_id, without_id
+from httpd.server.request_id import apart, given_id, without_id
 from httpd.traps import DeadlineExpired, pause
 
 if TYPE_CHECKING:
@@ -151,17 +152,24 @@ class Connection:
         self._id = f"{self._ids}{self._served}"
         answer, question = None, b""
         if len(self._buffer) <= LONGEST_QUESTION:  # to copy and hash an upload takes 3 µs
-            question = bytes(self._buffer)
+            known = question = bytes(self._buffer)
             answer = self._recall.find(question, begun)
             if answer is None and (asked := without_id(question)) is not None:
-                answer, self._id = self._recall.find(asked.question, begun), asked.request_id
+                known, self._id = asked
+                answer = self._recall.find(known, begun)
         if answer is not None and not self.draining:
             if self._proxied:
                 self._visitor.speak_for(answer.forwarding)
-            if self._visitor.admitted:
+            more = answer.more() if self._visitor.admitted else None
+            if more is not None:
                 # What a small file that is asked for often costs, see Recall.
                 self._buffer.clear()
-                data = answer.at(self._clock.date, self._id)
+                lead = answer.at(self._clock.date, self._id)
+                if not isinstance(more.content, bytes):
+                    return await apart(self._send_again(answer, known, lead, more, begun))
+                if answer.again is not None:
+                    self._recall.complete(known, answer, more.content)
+                data = lead + more.content
                 try:
                     # Nearly always all of it; so a coroutine, half a µs, is for the rest.
                     sent = self._transport.send_some(data)
@@ -169,8 +177,34 @@ class Connection:
                         await self._send_rest(memoryview(data)[sent:])
                 finally:
                     self._note_repeated(answer, begun)
+                    if more.release is not None:
+                        more.release()
                 return not answer.closes or await self._end()
         return await apart(self._answer(question, begun))
+
+    async def _send_again(
+        self, answer: Recalled, known: bytes, lead: bytes, more: Response, begun: float
+    ) -> bool:
+        """Send the files of a remembered answer; tell as `_serve_one`.
+
+        `known`: the question that it is remembered by; `more`: what has its content.
+        """
+        log.request_id.set(self._id)
+        before = self._transport.accepted
+        self._sending = True
+        try:
+            await self._transport.send_all(lead, more, self._sending_pace())
+            self._note_repeated(answer, begun)
+        except BaseException:
+            # How the log describes it is true of what was sent to its end.
+            size = max(0, self._transport.accepted - before - len(lead))
+            self._note(take_head(bytearray(known), self._limits), more.status, size, begun)
+            raise
+        finally:
+            self._sending = False
+            if more.release is not None:
+                more.release()
+        return not answer.closes or await self._end()
 
     async def _answer(self, question: bytes, begun: float) -> bool:
         """Receive a request and answer it; tell whether another may follow."""
@@ -191,7 +225,7 @@ class Connection:
             response = await self._handle(request)
         except Refusal as refusal:
             self.draining = self.draining or refusal.close
-            response = self._refused(refusal, head)
+            response = answers.refused(refusal, head, self._id)
         except Disconnected:
             if head is not None:
                 self._note(head, GONE, 0, begun)
@@ -199,10 +233,12 @@ class Connection:
         except MemoryError:
             logger.error("a request is refused: out of memory")
             self.draining = True  # what this connection holds is needed more elsewhere
-            response = self._refused(Refusal(503, "out of memory; try again"), head)
+            response = answers.refused(Refusal(503, "out of memory; try again"), head, self._id)
         except Exception:
             logger.exception("a request failed by an unexpected error")
-            response = self._refused(Refusal(500, "the server met an unexpected error"), head)
+            response = answers.refused(
+                Refusal(500, "the server met an unexpected error"), head, self._id
+            )
         return await self._finish(response, head, body, begun, question)
 
     # Receiving
@@ -309,8 +345,10 @@ class Connection:
         lead, before = b"", self._transport.accepted
         self._sending = True
         try:
-            lead = self._lead(response, head, keep=keep)
-            await self._send(lead, response, head)
+            lead = answers.lead(response, head, self._clock.date, self._id, keep=keep)
+            bare = head is not None and head.method == "HEAD"  # RFC 9110 section 9.3.2
+            told = Response(response.status) if bare else response
+            await self._transport.send_all(lead, told, self._sending_pace())
         finally:
             self._sending = False
             size = max(0, self._transport.accepted - before - len(lead))
@@ -348,41 +386,5 @@ class Connection:
         answer.answered.add(seconds)
         self._access.add(self._visitor.name, answer.described, seconds, self._id)
 
-    def _lead(self, response: Response, head: Head | None, *, keep: bool) -> bytes:
-        """Render the response's head with the fields that the server answers for."""
-        date = ("Date", self._clock.date)
-        # No browser is to take anything from here for another type than it is said to be.
-        safe = ("X-Content-Type-Options", "nosniff")
-        fields = [date, (FIELD, self._id), ("Server", "filestored"), safe, *response.fields]
-        if response.status != 304:  # RFC 9110 section 15.4.5: a 304 tells no other length
-            fields.append(("Content-Length", str(response.length)))
-        if not keep:
-            fields.append(("Connection", "close"))
-        elif head is not None and head.version == (1, 0):
-            fields.append(("Connection", "keep-alive"))
-        return render_head(response.status, fields)
-
-    async def _send(self, lead: bytes, response: Response, head: Head | None) -> None:
-        send, pace, content = self._transport.send, self._sending_pace(), response.content
-        if head is not None and head.method == "HEAD":
-            content = b""  # RFC 9110 section 9.3.2
-        if isinstance(content, bytes):
-            await send(lead + content, pace)
-            return
-        await send(lead, pace, more=response.length > 0)
-        for part in content:
-            if isinstance(part, Span):
-                await self._transport.send_span(part, pace)
-            else:
-                await send(part, pace, more=part is not content[-1])
-
     def _sending_pace(self) -> Pace:
         return Pace(self._settings.send_timeout, self._settings.min_rate)
-
-    def _refused(self, refusal: Refusal, head: Head | None) -> Response:
-        accept = None if head is None else head.fields.get("accept")
-        kind, content = problem(refusal.status, refusal.reason, accept, self._id)
-        # A 404 may be stored by caches, for as long as they think fit (RFC 9111 section 4.2.2), and
-        # the file may be there the next moment.
-        fields = [("Content-Type", kind), ("Cache-Control", "no-store"), *refusal.fields]
-        return Response(refusal.status, fields, content)

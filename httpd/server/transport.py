@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from loguru import logger
 
-from httpd.exchange import Disconnected, Span
+from httpd.exchange import Disconnected, Response, Span
 from httpd.server.pagecache import fill, holds
 from httpd.traps import DeadlineExpired, in_pool, readable, writable
 
@@ -124,6 +124,19 @@ class Transport:
                 return
             rest = memoryview(rest)[sent:]
             await self._writable(pace)
+
+    async def send_all(self, lead: bytes, response: Response, pace: Pace) -> None:
+        """Send a response's head, given as bytes, and its content; raise as `send` does."""
+        content = response.content
+        if isinstance(content, bytes):
+            await self.send(lead + content, pace)
+            return
+        await self.send(lead, pace, more=response.length > 0)
+        for part in content:
+            if isinstance(part, Span):
+                await self.send_span(part, pace)
+            else:
+                await self.send(part, pace, more=part is not content[-1])
 
     async def send_span(self, span: Span, pace: Pace) -> None:
         """Send a part of a file from the page cache; raise Disconnected as `send` does.

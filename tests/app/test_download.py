@@ -224,3 +224,39 @@ def test_empty_file(service: Service) -> None:
         assert answer.headers["Content-Length"] == "0"
     assert service.get_file(digest, Range="bytes=0-").status_code == 416
     assert service.get_file(digest, "&stat").json()["size"] == 0
+
+
+# Given again: the second time its head is remembered, the third time all of it where it is small.
+
+
+@pytest.mark.parametrize("fields", [{}, {"Range": "bytes=2-4"}], ids=["whole", "range"])
+def test_the_same_is_given_again(service: Service, digest: str, fields: dict[str, str]) -> None:
+    answers = [service.get_file(digest, **fields) for _ in range(4)]
+    told = [(answer.status_code, answer.content) for answer in answers]
+    assert told == [told[0]] * 4
+    for answer in answers:
+        for changing in "Date", "X-Request-Id":
+            del answer.headers[changing]
+    assert [answer.headers for answer in answers] == [answers[0].headers] * 4
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_was_deleted_is_not_given_again(service: Service, digest: str, times: int) -> None:
+    for _ in range(times):
+        assert service.get_file(digest).ok
+    assert service.delete(f"/?file_hash={digest}").ok
+    assert service.get_file(digest).status_code == 404
+
+
+def test_a_large_file_that_a_hand_has_changed_is_not_given_with_its_old_head(
+    service: Service,
+) -> None:
+    digest = service.post("/", data=LARGE + b"changed").text
+    assert service.get_file(digest).ok
+    path = path_in(service.daemon.store, digest)
+    path.write_bytes(b"shorter")
+    os.utime(path, (STORED_AT, STORED_AT))
+    answer = service.get_file(digest)
+    assert (answer.content, answer.headers["Last-Modified"]) == (b"shorter", THEN)
+    path.unlink()
+    assert service.get_file(digest).status_code == 404

@@ -27,8 +27,8 @@ CLIENTS = 6
 SHORT, FULL = 45.0, 600.0  # seconds
 SIZES = (0, 1, 100, 4096, 70_000, 300_000, 3_000_000)
 EVERY = 1.5  # seconds between one kill or reload and the next
-# Bytes of a worker in its quiet time: what it may remember of small answers, and some slack.
-GROWTH = recall.MOST_BYTES + (2 << 20)
+# Bytes of a worker in its quiet time: what it may remember of answers, and some slack.
+GROWTH = recall.MOST_BYTES + 2048 * recall.MOST_HEADS + (2 << 20)
 AT_REST = 64 << 20  # bytes of a worker, whatever it has been through
 AT_REST_SOCKETS = 3  # its listener, and the pair that signals come by
 BLOB = re.compile(r"/store/(\.tmp|[0-9a-f]{2})/")

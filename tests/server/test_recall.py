@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from httpd.exchange import Fields, Request, Response
+from httpd.exchange import Fields, Request, Response, Span
 from httpd.server.loop import Loop
-from httpd.server.recall import LONGEST_QUESTION, SECONDS, Recall
+from httpd.server.recall import ADMITTED, LONGEST_QUESTION, SECONDS, Recall
 from httpd.server.traffic import Traffic
 from tests.served import Client, Served, request
 from tests.server.conftest import Serve
@@ -124,13 +126,134 @@ def test_a_drain_is_announced_in_the_next_answer(serve: Serve, counter: Counter)
     assert (reply.content, reply.closes) == (b"/a 2", True)
 
 
+class Reopened:
+    """A handler whose answers give their content again; counts how often it did what."""
+
+    def __init__(self, content: bytes | tuple[Span]) -> None:
+        self.content = content
+        self.calls = self.opened = self.released = 0
+        self.gone = False
+
+    async def __call__(self, _request: Request) -> Response:
+        self.calls += 1
+        response = self.response()
+        response.lasts = lambda: True
+        response.again = self.again
+        return response
+
+    def again(self) -> Response | None:
+        self.opened += 1
+        return None if self.gone else self.response()
+
+    def response(self) -> Response:
+        return Response(200, [("ETag", '"1"')], self.content, self.release)
+
+    def release(self) -> None:
+        self.released += 1
+
+
+SIZE = 3 << 20
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[BinaryIO]:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(SIZE))
+    with path.open("rb") as file:
+        yield file
+
+
+def test_what_is_asked_for_once_more_is_remembered_with_its_content(serve: Serve) -> None:
+    handler = Reopened(b"content")
+    served = serve(handler)
+    client = served.connect()
+    for opened in 0, 1, 1, 1:
+        assert client.ask(request()).content == b"content"
+        assert (handler.calls, handler.opened) == (1, opened)
+    served.catch_up()
+    assert [line.split('"')[2] for line in served.lines] == [" 200 7 "] * 4
+    assert handler.released == 2
+
+
+def test_a_file_is_opened_anew_each_time(serve: Serve, file: BinaryIO) -> None:
+    handler = Reopened((Span(file, 0, SIZE),))
+    served = serve(handler)
+    client = served.connect()
+    first = client.ask(request())
+    for opened in 1, 2, 3:
+        again = client.ask(request())
+        assert again.content == first.content
+        assert again.fields.keys() == first.fields.keys()
+        assert (handler.calls, handler.opened) == (1, opened)
+    served.catch_up()
+    assert handler.released == 4
+
+
+@pytest.mark.parametrize("shape", ["bytes", "file"])
+def test_where_it_cannot_be_opened_the_application_is_asked(
+    serve: Serve, file: BinaryIO, shape: str
+) -> None:
+    handler = Reopened(b"content" if shape == "bytes" else (Span(file, 0, SIZE),))
+    client = serve(handler).connect()
+    client.ask(request())
+    handler.gone = True
+    for calls in 2, 3:
+        assert client.ask(request()).status == 200
+        assert handler.calls == calls
+
+
+def test_an_id_is_told_in_an_answer_that_is_opened_anew(serve: Serve, file: BinaryIO) -> None:
+    handler = Reopened((Span(file, 0, 10),))
+    served = serve(handler)
+    client = served.connect()
+    for name in "abc":
+        assert client.ask(request("/", f"X-Request-Id: {name}")).fields["x-request-id"] == name
+    assert client.ask(request("/")).content == bytes(10)
+    handler.gone = True
+    assert client.ask(request("/", "X-Request-Id: d")).fields["x-request-id"] == "d"
+    served.catch_up()
+    assert [line.split()[-1] for line in served.lines if line.split()[-1] in "abcd"] == [*"abcd"]
+    assert handler.calls == 2
+
+
+def test_what_is_opened_anew_closes_as_before(serve: Serve, file: BinaryIO) -> None:
+    handler = Reopened((Span(file, 0, SIZE),))
+    served = serve(handler)
+    for _ in range(3):
+        client = served.connect()
+        assert client.ask(request("/", "Connection: close")).closes
+        assert client.closed_by_server()
+    assert handler.calls == 1
+
+
+def test_who_leaves_in_the_middle_is_logged_with_what_was_sent(
+    serve: Serve, file: BinaryIO
+) -> None:
+    handler = Reopened((Span(file, 0, SIZE),))
+    served = serve(handler)
+    first = served.connect()
+    first.ask(request("/a", "Referer: r"))
+    first.close()
+    client = served.connect(receive_buffer=4096)
+    client.send(request("/a", "Referer: r"))
+    client.read(1000)
+    client.abort()
+    served.until_alone()
+    served.catch_up()
+    _, asked, told, referer, *_ = served.lines[-1].split('"')
+    status, size = told.split()
+    assert (asked, status, referer) == ("GET /a HTTP/1.1", "200", "r")
+    assert 0 < int(size) < SIZE
+    assert (handler.calls, handler.opened, handler.released) == (1, 1, 2)
+
+
 DATE = b"Mon, 23 Nov 2026 07:20:11 GMT"
 LEAD = b"HTTP/1.1 200 OK\r\nDate: %b\r\nX-Request-Id: a-1\r\nServer: s\r\n\r\n" % DATE
 
 
 @pytest.fixture
 def recall(loop: Loop) -> Recall:
-    return Recall(Traffic(loop, ()), most_bytes=1000)
+    return Recall(Traffic(loop, ()), most_bytes=1000, most_heads=3)
 
 
 def keep(recall: Recall, question: bytes, size: int, lasts: Callable[[], bool]) -> None:
@@ -164,3 +287,72 @@ def test_date_and_id_are_those_of_the_present_request(recall: Recall) -> None:
     sent = answer.at("Tue, 24 Nov 2026 00:00:00 GMT", "bcd-17")
     lead = LEAD.replace(DATE, b"Tue, 24 Nov 2026 00:00:00 GMT")
     assert sent == lead.replace(b"a-1", b"bcd-17") + b"\0\0"
+
+
+def keep_head(recall: Recall, question: bytes) -> None:
+    response = Response(200, [], b"x", lasts=lambda: True, again=lambda: None)
+    recall.keep(question, Fields(), "", LEAD, response, 0.0, closes=False)
+
+
+def test_heads_have_room_of_their_own(recall: Recall) -> None:
+    for number in 1, 2, 3:
+        keep_head(recall, question(number))
+    for number in range(10, 14):
+        keep(recall, question(number), 300, lambda: True)
+    assert all(recall.find(question(number), 0.0) is not None for number in (1, 2, 3))
+
+
+def test_where_there_are_as_many_few_put_others_out(recall: Recall) -> None:
+    for number in 1, 2, 3:
+        keep_head(recall, question(number))
+    asked = 0
+    while recall.find(question(4), 0.0) is None:
+        assert all(recall.find(question(number), 0.0) is not None for number in (1, 2, 3))
+        keep_head(recall, question(4))
+        asked += 1
+    assert asked == ADMITTED
+    found = [recall.find(question(number), 0.0) is not None for number in (1, 2, 3)]
+    assert found == [False, True, True]
+
+
+def test_of_an_answer_that_finds_no_room_the_head_is_left(recall: Recall) -> None:
+    keep_head(recall, question(1))
+    head = recall.find(question(1), 0.0)
+    assert head is not None
+    assert head.again is not None
+    recall.complete(question(1), head, bytes(300))
+    whole = recall.find(question(1), 0.0)
+    assert whole is not None
+    assert whole.again is None
+    assert whole.after == head.after + bytes(300)
+    for number in 2, 3:
+        keep(recall, question(number), 300, lambda: True)
+    assert recall.find(question(1), 0.0) == head
+    recall.forget(question(1))
+    assert recall.find(question(1), 0.0) is None
+
+
+def test_what_is_completed_twice_counts_once(recall: Recall) -> None:
+    """Two clients may ask for the same at the same time."""
+    keep_head(recall, question(1))
+    head = recall.find(question(1), 0.0)
+    assert head is not None
+    for _ in range(5):
+        recall.complete(question(1), head, bytes(200))
+    keep(recall, question(2), 300, lambda: True)
+    assert all(recall.find(question(number), 0.0) is not None for number in (1, 2))
+
+
+def test_where_room_is_short_few_put_others_out(recall: Recall) -> None:
+    for number in 1, 2:
+        keep(recall, question(number), 300, lambda: True)
+    keep_head(recall, question(3))
+    head = recall.find(question(3), 0.0)
+    assert head is not None
+    asked = 0
+    while recall.find(question(3), 0.0) is head:
+        assert recall.find(question(1), 0.0) is not None
+        recall.complete(question(3), head, bytes(300))
+        asked += 1
+    assert asked == ADMITTED
+    assert recall.find(question(1), 0.0) is None

@@ -192,7 +192,9 @@ def test_requests_with_a_bad_id_are_not_remembered(lasting: Served) -> None:
     client = lasting.connect()
     for _ in range(2):
         client.ask(request("/a", field("a b")))
-    assert not lasting.server._recall._answers
+    recall = lasting.server._recall
+    assert not recall._whole
+    assert not recall._heads
 
 
 def test_pipelined_requests_keep_their_ids(lasting: Served) -> None:
