@@ -152,11 +152,11 @@ class Connection:
         self._id = f"{self._ids}{self._served}"
         answer, question = None, b""
         if len(self._buffer) <= LONGEST_QUESTION:  # to copy and hash an upload takes 3 µs
-            known = question = bytes(self._buffer)
+            question = bytes(self._buffer)
             answer = self._recall.find(question, begun)
             if answer is None and (asked := without_id(question)) is not None:
-                known, self._id = asked
-                answer = self._recall.find(known, begun)
+                question, self._id = asked
+                answer = self._recall.find(question, begun)
         if answer is not None and not self.draining:
             if self._proxied:
                 self._visitor.speak_for(answer.forwarding)
@@ -166,9 +166,9 @@ class Connection:
                 self._buffer.clear()
                 lead = answer.at(self._clock.date, self._id)
                 if not isinstance(more.content, bytes):
-                    return await apart(self._send_again(answer, known, lead, more, begun))
+                    return await apart(self._send_again(answer, question, lead, more, begun))
                 if answer.again is not None:
-                    self._recall.complete(known, answer, more.content)
+                    self._recall.complete(question, answer, more.content)
                 data = lead + more.content
                 try:
                     # Nearly always all of it; so a coroutine, half a µs, is for the rest.
@@ -183,11 +183,11 @@ class Connection:
         return await apart(self._answer(question, begun))
 
     async def _send_again(
-        self, answer: Recalled, known: bytes, lead: bytes, more: Response, begun: float
+        self, answer: Recalled, question: bytes, lead: bytes, more: Response, begun: float
     ) -> bool:
         """Send the files of a remembered answer; tell as `_serve_one`.
 
-        `known`: the question that it is remembered by; `more`: what has its content.
+        `question`: what it is remembered by; `more`: what has its content.
         """
         log.request_id.set(self._id)
         before = self._transport.accepted
@@ -198,7 +198,7 @@ class Connection:
         except BaseException:
             # How the log describes it is true of what was sent to its end.
             size = max(0, self._transport.accepted - before - len(lead))
-            self._note(take_head(bytearray(known), self._limits), more.status, size, begun)
+            self._note(take_head(bytearray(question), self._limits), more.status, size, begun)
             raise
         finally:
             self._sending = False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from httpd.exchange import Response
 from httpd.protocol.forwarded import Forwarding, forwarding_of
-from httpd.server.request_id import FIELD, has_id, without_id
+from httpd.server.request_id import FIELD, has_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,18 +106,16 @@ class Recall:
     ) -> None:
         """Remember what a request was answered with, if that may be said again.
 
-        `question`: the bytes of the request, where they are all of it and nothing else; `fields`:
-        those in it; `described`: how the log describes it; `lead`: the response's head as it was
-        sent; `closes`: whether the client is told there that nothing follows, as it has asked for.
+        `question`: the bytes of the request without the line of an id, where they are all of it and
+        nothing else; `fields`: those in it; `described`: how the log describes it; `lead`: the
+        response's head as it was sent; `closes`: whether the client is told there that nothing
+        follows, as it has asked for.
         """
         content = b"" if response.again is not None else response.content
         if response.lasts is None or not isinstance(content, bytes) or not _is_whole(question):
             return
-        asked = without_id(question)
-        if asked is not None:
-            question = asked.question
-        elif has_id(question):
-            return  # none that may be taken out, so these bytes may never come again
+        if has_id(question):
+            return  # one that could not be taken out, so these bytes may never come again
         start = lead.index(_DATE) + len(_DATE)
         behind = lead.index(b"\r\n", start + _DATE_BYTES + len(_BETWEEN))
         answer = Recalled(
@@ -125,7 +123,7 @@ class Recall:
             lead[behind:] + content,
             self._traffic.answered("GET", response.status),
             described,
-            forwarding_of(fields),
+            fields.once(forwarding_of),
             response.lasts,
             response.again,
             now + SECONDS,
