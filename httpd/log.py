@@ -58,7 +58,9 @@ class LogFile:
         self._path = path
         self._limit = limit
         self._keep = keep
+        self._name = str(path)  # what is asked for with every write, and a Path would take 1 µs
         self._descriptor = -1
+        self._opened = (0, 0)  # device and inode of the open file
         self._reopen = False
         self._lost = 0  # writes since the last one that succeeded
 
@@ -97,14 +99,19 @@ class LogFile:
         """Return the named file's status, opened anew if it was moved away or removed."""
         if self._reopen:
             self._close()
-        with suppress(FileNotFoundError):
-            named = os.stat(self._path, follow_symlinks=False)
-            if self._descriptor >= 0 and os.path.samestat(named, os.fstat(self._descriptor)):
+        try:
+            named = os.stat(self._name, follow_symlinks=False)
+            # While it is open nothing else can have its inode.
+            if self._descriptor >= 0 and self._opened == (named.st_dev, named.st_ino):
                 return named
+        except FileNotFoundError:
+            pass
         self._close()
         self._path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         self._descriptor = os.open(self._path, APPEND, FILE_MODE)
-        return os.fstat(self._descriptor)
+        status = os.fstat(self._descriptor)
+        self._opened = status.st_dev, status.st_ino
+        return status
 
     def _rotate(self) -> None:
         """Rename the files one number up, in the one process that gets the full file's lock.
