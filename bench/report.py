@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from bench import chart, targets
+from bench.peers import Nginx
 from bench.results import Results
 from bench.tables import TABLES, markdown
 from bench.targets import OURS, WORKERS, Target
@@ -16,7 +18,7 @@ CHART = PROJECT / "docs" / "benchmarks.svg"
 
 PAGE = Path(__file__).with_name("page.md")
 
-SCALED = {"GET 4 KiB": "get 4k 64", "range": "range", "durable POST 4 KiB": "post 64"}
+SCALED = {"GET 4 KiB": "get 4k 64", "range": "range", "upload of 4 KiB": "post 64"}
 
 
 def write(results: Results) -> None:
@@ -42,12 +44,12 @@ def document(results: Results) -> str:
 def scaling(results: Results) -> str:
     """Return how the rows about all workers come about."""
     rows = []
-    for work, case in SCALED.items():
-        one, every = (results.medians(layout, case, OURS) for layout in ("one", "all"))
+    for (work, case), server in product(SCALED.items(), (OURS, Nginx.title)):
+        one, every = (results.medians(layout, case, server) for layout in ("one", "all"))
         if one and every:
             rows.append(
                 [
-                    work,
+                    f"{work}, {server}",
                     *(f"{each['rate']:,.0f} · {each['cpu']:.0f}" for each in (one, every)),
                     f"{every['client']:.0f}",
                     f"{every['rate'] / one['rate']:.2f} ×",
