@@ -21,7 +21,7 @@ from tests.daemons import until
 from tests.vitals import private_memory
 
 KIB = 1024
-WARM_UP = 1  # seconds
+WARM_UP = 1  # seconds for a thousand files
 IDLE = 10_000  # connections
 IDLE_TURNS = 3
 UPLOADS = 16  # at once
@@ -50,7 +50,8 @@ def small(script: str, connections: int, count: int = 1000, size: int = 4 * KIB,
         targets = stand.targets(peer, count, size)
         args = (str(targets.list), *field)
         if peer.remembers:
-            load(stand, peer, WARM_UP, script, targets.url, connections, *args)
+            warm_up = max(1, WARM_UP * count // 1000)
+            load(stand, peer, warm_up, script, targets.url, connections, *args)
         return load(stand, peer, stand.seconds, script, targets.url, connections, *args)
 
     return measure
