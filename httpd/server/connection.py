@@ -167,10 +167,10 @@ class Connection:
                 lead = answer.at(self._clock.date, self._id)
                 if not isinstance(more.content, bytes):
                     return await apart(self._send_again(answer, question, lead, more, begun))
-                if answer.again is not None:
-                    self._recall.complete(question, answer, more.content)
-                data = lead + more.content
                 try:
+                    if answer.again is not None:
+                        self._recall.complete(question, answer, more.content)
+                    data = lead + more.content
                     # Nearly always all of it; so a coroutine, half a µs, is for the rest.
                     sent = self._transport.send_some(data)
                     if sent < len(data):

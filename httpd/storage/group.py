@@ -93,7 +93,7 @@ class GroupCommit:
             actual = digest if own else Digest.of(content, each.algorithm)
             if actual != each:
                 raise DigestMismatch(each, actual)
-        # Before the journal is written: see _show.
+        # Before the journal is written: see _name.
         deletions = self._deletions.seen(digest)
         if self._is_taken(digest) or (deletions is None and self._folders.durable):
             return None
