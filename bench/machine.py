@@ -5,7 +5,31 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
+
+STEPS = 200_000
+
+
+def pulse() -> float:
+    """Return the ms that a loop takes, always the same: how fast a core is at the moment.
+
+    A neighbour on the other thread of a virtual machine's core takes up to half of its speed, and
+    most of it from interpreters: by that the same servers compare otherwise from day to day.
+    """
+    begun = time.perf_counter()
+    total = 0
+    for step in range(STEPS):
+        total += step * step % 7
+    return (time.perf_counter() - begun) * 1e3
+
+
+def rhythm(pulses: Sequence[float]) -> str:
+    """Say how even the machine was, by the pulses of a whole run."""
+    least, middle, most = min(pulses), median(pulses), max(pulses)
+    return f"{least:.0f} ms at best, {middle:.0f} in the middle, {most:.0f} at worst"
 
 
 def facts(folder: Path) -> dict[str, str]:

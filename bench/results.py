@@ -25,6 +25,7 @@ class Results:
 
     def __init__(self) -> None:
         self.facts: dict[str, str] = {}  # about the machine
+        self.pulses: list[float] = []  # of the machine before each turn, see machine.pulse
         self.versions: dict[str, str] = {}  # of the servers by title, "" where it says none
         self._samples: dict[str, list[Sample]] = defaultdict(list)
 

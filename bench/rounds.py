@@ -9,9 +9,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple
 
+from bench import machine
 from bench.cases import CASES, UPLOADS, Case
 from bench.clients.wrk import Failed
 from bench.peers import PEERS, Filestored, Md5sum, Nginx, Peer
+from bench.peers.peer import on_cores
 from bench.results import Results
 from bench.stand import MIB, BigFile, Layout, Stand, layouts
 from bench.tables import number
@@ -84,6 +86,9 @@ def measure(plan: Plan, folder: Path, results: Results) -> None:
         with Stand(own, layout, takes_part, plan.seconds, big, started=stage.started) as stand:
             for case in cases:
                 alternate(stand, case, stage.rounds or plan.rounds, results)
+    rhythm = machine.rhythm(results.pulses)
+    results.facts["a loop of Python, before each turn"] = rhythm
+    print(f"\na loop of Python, before each turn: {rhythm}")
 
 
 def affordable(wanted: int, free: int) -> int:
@@ -98,6 +103,8 @@ def alternate(stand: Stand, case: Case, rounds: int, results: Results) -> None:
     for _ in range(rounds):
         for peer in peers:
             os.sync()  # what one has left to be written is not for the next to wait for
+            with on_cores(stand.layout.servers[:1]):
+                results.pulses.append(machine.pulse())
             try:
                 sample = case.measure(stand, peer)
             except (Failed, OSError, ValueError) as failure:

@@ -98,6 +98,11 @@ def test_results_are_saved_whole(tmp_path: Path) -> None:
     assert vars(Results.load(tmp_path / "there" / "results.json")) == vars(results)
 
 
+def test_how_even_the_machine_was() -> None:
+    assert machine.rhythm([13.0, 22.4, 14.6]) == "13 ms at best, 15 in the middle, 22 at worst"
+    assert 0 < machine.pulse() < 60_000
+
+
 # What is planned
 
 
