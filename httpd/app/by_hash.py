@@ -42,7 +42,6 @@ class ByHash:
         self._shares = shares
         self._references = references
         self._algorithm = algorithm
-        self._open = storage.open  # one object for all answers that are remembered
 
     async def post(self, request: Request) -> Response:
         """Store the files of the request; answer with their digests."""
@@ -76,7 +75,7 @@ class ByHash:
             return _stat_document(blob)
         names = request.query_values("name")
         shown = Shown.by_name(names[-1] if names else "")
-        response = download(request, blob, shown, FOREVER, self._open)
+        response = download(request, blob, shown, FOREVER, self._storage.open)
         response.lasts = lasts
         return response
 

@@ -37,7 +37,7 @@ _DATE = b"\r\nDate: "
 _DATE_BYTES = 29  # of the value, always (RFC 9110 section 5.6.7)
 # The field behind the date, so that what changes is in one piece.
 _BETWEEN = f"\r\n{FIELD}: "
-NO_MORE = Response(200)
+NO_MORE = Response(200)  # with no content: an answer that is remembered whole has it already
 # Content that somebody removes from the store by hand, past the daemon, is served for so long.
 SECONDS = 10.0
 
