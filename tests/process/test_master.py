@@ -231,8 +231,9 @@ def test_worker_keeps_nothing_of_the_masters(daemon: StubDaemon) -> None:
     before = daemon.workers()
     os.kill(min(before), signal.SIGKILL)  # the next one is forked beside a worker that is ready
     until(lambda: len(daemon.workers() - {min(before)}) == 2 and daemon.ask())
+    # The pipe that a worker says by that it is ready is there until the master has read it.
+    (life_line,) = until(lambda: pipes if len(pipes := pipes_of(daemon.pid)) == 1 else None)
     master = descriptors(daemon.pid)
-    (life_line,) = {target for target in master if target.startswith("pipe:")}
     assert str(daemon.pidfile) in master
     for worker in daemon.workers():
         held = descriptors(worker)
@@ -244,6 +245,10 @@ def test_worker_keeps_nothing_of_the_masters(daemon: StubDaemon) -> None:
 def descriptors(pid: int) -> list[str]:
     """Return what the process has open."""
     return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def pipes_of(pid: int) -> set[str]:
+    return {target for target in descriptors(pid) if target.startswith("pipe:")}
 
 
 def modes(pid: int, target: str) -> set[int]:
