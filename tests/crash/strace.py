@@ -75,8 +75,19 @@ def is_answer(call: Call) -> bool:
 
 
 def injected(log: Path) -> list[str]:
-    """Return the lines of the calls that were made to fail."""
-    return [line for line in log.read_text(errors="replace").splitlines() if _INJECTED in line]
+    """Return the lines of the calls that were made to fail.
+
+    Where another thread's call comes in between, the arguments are in an earlier line.
+    """
+    begun: dict[str, str] = {}
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        pid = line.partition(" ")[0]
+        if line.endswith("<unfinished ...>"):
+            begun[pid] = line
+        elif _INJECTED in line:
+            found.append(begun[pid] + line if " resumed>" in line and pid in begun else line)
+    return found
 
 
 def kind_of(name: str, told: str, store: Path) -> str:
