@@ -17,7 +17,7 @@ help:
 	@echo "make crash-test kills, power cuts and faults, as root: a quarter of an hour at most"
 	@echo "make hostility-test, hostility-long  attacks and crowds, shortened or for half an hour"
 	@echo "make fuzz       search for bytes that the parser fails at, for SECONDS (60)"
-	@echo "make bench      beside nginx, SeaweedFS, copyparty, aiohttp; writes docs/benchmarks.md: 20 minutes"
+	@echo "make bench      beside nginx, SeaweedFS, copyparty, aiohttp; writes docs/benchmarks.md: half an hour"
 	@echo "make bench-quick  the main ratios beside nginx, in under two minutes"
 	@echo "make clean      remove what the commands above have made, but no stored file"
 

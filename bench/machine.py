@@ -16,8 +16,7 @@ STEPS = 200_000
 def pulse() -> float:
     """Return the ms that a loop takes, always the same: how fast a core is at the moment.
 
-    A neighbour on the other thread of a virtual machine's core takes up to half of its speed, and
-    most of it from interpreters: by that the same servers compare otherwise from day to day.
+    On a virtual machine it may take twice as long as a moment before, with nothing else running.
     """
     begun = time.perf_counter()
     total = 0

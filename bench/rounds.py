@@ -86,9 +86,10 @@ def measure(plan: Plan, folder: Path, results: Results) -> None:
         with Stand(own, layout, takes_part, plan.seconds, big, started=stage.started) as stand:
             for case in cases:
                 alternate(stand, case, stage.rounds or plan.rounds, results)
-    rhythm = machine.rhythm(results.pulses)
-    results.facts["a loop of Python, before each turn"] = rhythm
-    print(f"\na loop of Python, before each turn: {rhythm}")
+    if results.pulses:
+        rhythm = machine.rhythm(results.pulses)
+        results.facts["a loop of Python, before each turn"] = rhythm
+        print(f"\na loop of Python, before each turn: {rhythm}")
 
 
 def affordable(wanted: int, free: int) -> int:

@@ -58,7 +58,6 @@ class LogFile:
         self._path = path
         self._limit = limit
         self._keep = keep
-        self._name = str(path)  # what is asked for with every write, and a Path would take 1 µs
         self._descriptor = -1
         self._opened = (0, 0)  # device and inode of the open file
         self._reopen = False
@@ -100,7 +99,7 @@ class LogFile:
         if self._reopen:
             self._close()
         try:
-            named = os.stat(self._name, follow_symlinks=False)
+            named = os.stat(self._path, follow_symlinks=False)
             # While it is open nothing else can have its inode.
             if self._descriptor >= 0 and self._opened == (named.st_dev, named.st_ino):
                 return named

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from httpd import metrics
+from httpd.metrics import counting
 from tests.daemons import Daemon
 
 # A shell without job control has what it starts in the background ignore it, which is inherited.
@@ -32,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("root"):
                 item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture
+def own_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count on a board of the test's own."""
+    for name in ("board", "_own"):
+        monkeypatch.setattr(counting, name, getattr(counting, name))
+    metrics.open_board()
 
 
 @pytest.fixture

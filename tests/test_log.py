@@ -60,6 +60,15 @@ def test_file_that_was_taken_away_is_made_anew(
     assert path.read_text() == "two\n"
 
 
+def test_a_file_that_was_put_in_its_place_is_written_on(path: Path) -> None:
+    file = LogFile(path)
+    file.write("one\n")
+    path.rename(path.with_suffix(".old"))
+    path.write_text("begun by another\n")
+    file.write("two\n")
+    assert path.read_text() == "begun by another\ntwo\n"
+
+
 def test_reopen_opens_a_file_of_its_own(path: Path) -> None:
     file = LogFile(path)
     file.write("one\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 from httpd.exchange import Fields, Refusal
@@ -90,7 +89,6 @@ def _empty_lines(buffer: bytearray) -> int:
     return match.end() if match else 0
 
 
-@lru_cache(MEMO_ENTRIES)  # who uploads repeats it: 2 µs
 def _parse_request_line(line: bytes, limits: HeadLimits) -> tuple[str, str, tuple[int, int]]:
     match = REQUEST_LINE.fullmatch(line)
     if match is None:

@@ -40,7 +40,7 @@ class Clients:
         self._now = now
         self._quiet_until = 0.0
         trusted = settings.trusted_proxy
-        self._plain = lru_cache(REMEMBERED)(plain_address)  # 10 µs of a new connection's 120
+        self._plain = lru_cache(REMEMBERED)(plain_address)  # takes 4 µs, of IPv6 15
         self.trusts = lru_cache(REMEMBERED)(lambda peer: trusted is not None and peer in trusted)
 
     def arrive(self, address: object) -> Visitor | None:

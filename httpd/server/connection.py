@@ -169,7 +169,7 @@ class Connection:
                     return await apart(self._send_again(answer, question, lead, more, begun))
                 try:
                     if answer.again is not None:
-                        self._recall.complete(question, answer, more.content)
+                        self._recall.complete(question, answer, more.content, begun)
                     data = lead + more.content
                     # Nearly always all of it; so a coroutine, half a µs, is for the rest.
                     sent = self._transport.send_some(data)

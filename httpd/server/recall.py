@@ -135,13 +135,14 @@ class Recall:
             return
         if len(self._heads) < self._most_heads:
             self._heads[question] = answer
-        elif self._makes_room():
+        elif self._makes_room(self._heads, now):
             self._heads.popitem(last=False)
             self._heads[question] = answer
 
-    def complete(self, question: bytes, answer: Recalled, content: bytes) -> None:
+    def complete(self, question: bytes, answer: Recalled, content: bytes, now: float) -> None:
         """Remember the content of an answer as well, as it was asked for once more."""
-        if self._bytes + len(content) <= self._most_bytes or self._makes_room():
+        has_room = self._bytes + len(content) <= self._most_bytes
+        if has_room or self._makes_room(self._whole, now):
             self._forget_whole(question)
             self._keep_whole(question, answer._replace(after=answer.after + content, again=None))
 
@@ -150,12 +151,15 @@ class Recall:
         self._heads.pop(question, None)
         self._forget_whole(question)
 
-    def _makes_room(self) -> bool:
-        """Tell, at one in so many times, that an older answer is to be forgotten for a new one.
+    def _makes_room(self, answers: OrderedDict[bytes, Recalled], now: float) -> bool:
+        """Tell whether the oldest answer is to be forgotten for a new one.
 
+        It is if its time is over; of others, at one in so many times.
         Who is asked for often comes in soon all the same. And what is asked for by turns, and is
         more than there is room for, does not put each other out before it is asked for again.
         """
+        if not answers or next(iter(answers.values())).until <= now:
+            return True
         self._asked = (self._asked + 1) % ADMITTED
         return not self._asked
 

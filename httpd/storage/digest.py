@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -19,13 +18,17 @@ class Hash(Protocol):
         """Return the digest of all bytes so far, in lower-case hex."""
 
 
+class Begin(Protocol):
+    """Begins a running hash."""
+
+    def __call__(self, content: bytes = b"", /) -> Hash:
+        """Return one that has taken in the first bytes of the content, if they are given."""
+
+
 class Algorithm(NamedTuple):
-    """A hash function: how to begin a running hash, and how many hex digits it ends in.
+    """A hash function: how to begin a running hash, and how many hex digits it ends in."""
 
-    `begin` may be given the first bytes of the content.
-    """
-
-    begin: Callable[..., Hash]
+    begin: Begin
     hex_length: int
 
 

@@ -147,7 +147,7 @@ class GroupCommit:
 
     def _name(self, file: TempFile, upload: _Upload) -> None:
         """Give a file its name, unless others were faster."""
-        # No context managers on this way: 4 µs of the 20 that Python takes for it.
+        # No context managers on this way: each takes 2 µs.
         digest, prefix = upload.digest, upload.digest.hex[:2]
         folder = self._folders.lock(prefix, create=True)
         try:

@@ -260,3 +260,20 @@ def test_a_large_file_that_a_hand_has_changed_is_not_given_with_its_old_head(
     assert (answer.content, answer.headers["Last-Modified"]) == (b"shorter", THEN)
     path.unlink()
     assert service.get_file(digest).status_code == 404
+
+
+def test_nor_with_its_old_time(service: Service) -> None:
+    digest = service.post("/", data=LARGE + b"touched").text
+    assert service.get_file(digest).headers["Last-Modified"] != THEN
+    os.utime(path_in(service.daemon.store, digest), (STORED_AT, STORED_AT))
+    assert service.get_file(digest).headers["Last-Modified"] == THEN
+
+
+def test_nor_with_its_old_length(service: Service) -> None:
+    digest = service.post("/", data=LARGE + b"cut").text
+    assert service.get_file(digest).ok
+    path = path_in(service.daemon.store, digest)
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    path.write_bytes(b"cut")
+    os.utime(path, ns=times)
+    assert service.get_file(digest).content == b"cut"

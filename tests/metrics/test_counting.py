@@ -9,24 +9,22 @@ import pytest
 from httpd import metrics
 from httpd.metrics import counting, reading
 from httpd.metrics.reading import Sums
+from httpd.server.traffic import Answered
 
-
-@pytest.fixture(autouse=True)
-def _board(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count on a board of the test's own."""
-    for name in ("board", "_own"):
-        monkeypatch.setattr(counting, name, getattr(counting, name))
-    metrics.open_board()
+pytestmark = pytest.mark.usefixtures("own_board")
 
 
 def test_places_do_not_overlap() -> None:
+    answered = Answered("GET", 200)
+    answered.add(0.25)
+    counting.merge(answered.take())
     metrics.upload("id", 10, created=False)
     metrics.blob_added("ff", 1)
     metrics.observe_flush(0.5, 3)
     sums = Sums()
     told = [sums[place] for place in range(counting.SEAT_CELLS)]
     assert sorted(number for number in told if number) == [
-        1, 1, 1, 1, 1, 1, 3, 10, 10, 500_000_000
+        1, 1, 1, 1, 1, 1, 1, 1, 3, 10, 10, 250_000_000, 500_000_000
     ]  # fmt: skip
 
 

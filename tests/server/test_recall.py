@@ -289,9 +289,9 @@ def test_date_and_id_are_those_of_the_present_request(recall: Recall) -> None:
     assert sent == lead.replace(b"a-1", b"bcd-17") + b"\0\0"
 
 
-def keep_head(recall: Recall, question: bytes) -> None:
+def keep_head(recall: Recall, question: bytes, now: float = 0.0) -> None:
     response = Response(200, [], b"x", lasts=lambda: True, again=lambda: None)
-    recall.keep(question, Fields(), "", LEAD, response, 0.0, closes=False)
+    recall.keep(question, Fields(), "", LEAD, response, now, closes=False)
 
 
 def test_heads_have_room_of_their_own(recall: Recall) -> None:
@@ -320,7 +320,7 @@ def test_of_an_answer_that_finds_no_room_the_head_is_left(recall: Recall) -> Non
     head = recall.find(question(1), 0.0)
     assert head is not None
     assert head.again is not None
-    recall.complete(question(1), head, bytes(300))
+    recall.complete(question(1), head, bytes(300), 0.0)
     whole = recall.find(question(1), 0.0)
     assert whole is not None
     assert whole.again is None
@@ -338,7 +338,7 @@ def test_what_is_completed_twice_counts_once(recall: Recall) -> None:
     head = recall.find(question(1), 0.0)
     assert head is not None
     for _ in range(5):
-        recall.complete(question(1), head, bytes(200))
+        recall.complete(question(1), head, bytes(200), 0.0)
     keep(recall, question(2), 300, lambda: True)
     assert all(recall.find(question(number), 0.0) is not None for number in (1, 2))
 
@@ -352,7 +352,21 @@ def test_where_room_is_short_few_put_others_out(recall: Recall) -> None:
     asked = 0
     while recall.find(question(3), 0.0) is head:
         assert recall.find(question(1), 0.0) is not None
-        recall.complete(question(3), head, bytes(300))
+        recall.complete(question(3), head, bytes(300), 0.0)
         asked += 1
     assert asked == ADMITTED
     assert recall.find(question(1), 0.0) is None
+
+
+def test_what_is_past_its_time_makes_room_at_once(recall: Recall) -> None:
+    for number in 1, 2, 3:
+        keep_head(recall, question(number))
+        keep(recall, question(10 + number), 300, lambda: True)
+    for number in 4, 5, 6:
+        keep_head(recall, question(number), SECONDS)
+        head = recall.find(question(number), SECONDS)
+        assert head is not None
+        recall.complete(question(number), head, bytes(200), SECONDS)
+        whole = recall.find(question(number), SECONDS)
+        assert whole is not None
+        assert whole.again is None

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from httpd import metrics
 from httpd.metrics import counting
 from httpd.metrics.reading import Sums
 from httpd.server.loop import Loop
 from httpd.server.traffic import Traffic
 
-
-@pytest.fixture(autouse=True)
-def _board(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count on a board of the test's own."""
-    for name in ("board", "_own"):
-        monkeypatch.setattr(counting, name, getattr(counting, name))
-    metrics.open_board()
+pytestmark = pytest.mark.usefixtures("own_board")
 
 
 @pytest.fixture
