@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.crash import strace
 from tests.crash.operations import Contents, Operation, clear, post
-from tests.crash.order import Step, steps_of
+from tests.crash.order import Step, journaled, steps_of
 from tests.crash.stand import Answer, Broken, Stand
 from tests.crash.tally import ANSWERS, tally
 from tests.daemons import until
@@ -32,8 +32,13 @@ class Attempt:
     """An operation, ready to be carried out on a stand of one worker."""
 
     def __init__(self, stand: Stand, operation: Operation, content: bytes) -> None:
-        """Bring the stand into the state that the operation needs."""
+        """Bring the stand into the state that the operation needs.
+
+        The calls of a count of the store would be among those of the operation, each of which has
+        its number.
+        """
         self._stand = stand
+        stand.wait_for_census()
         self._operation = operation
         with closing(stand.caller()) as caller:
             clear(stand, caller, content)
@@ -61,8 +66,12 @@ class Attempt:
 
     @property
     def steps(self) -> list[Step]:
-        """What was done, in the words of the store."""
-        return steps_of(self.trace, self._stand.store)
+        """What was done, in the words of the store; before it all, what a journal had already."""
+        digests = [self._stand.digest(WITNESS)]
+        if self.ready.before[0]:
+            digests.append(self.ready.digest)
+        before = [step for digest in digests for step in journaled(digest)]
+        return [*before, *steps_of(self.trace, self._stand.store)]
 
     @property
     def acknowledged(self) -> bool:

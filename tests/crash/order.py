@@ -87,6 +87,9 @@ RULES = [
 ]
 # Where content in a journal is as good as on disk.
 JOURNAL_SERVES = {"name content", "answer", "write catalog", "drop damaged"}
+BEFORE = ".journal/before"  # stands for whichever journal it was in before the first step
+# What ends that.
+LETS_GO = {"empty journal", "remove journal"}
 
 # The steps that have to have been done before the answer, or else what the rules are about would be
 # missing: by kind of operation.
@@ -119,6 +122,8 @@ def _breaks(steps: Sequence[Step], rule: Rule) -> Iterator[str]:
             if reliance.word != rule.reliance or reliance.begun <= change.ended:
                 continue
             if change.word == "write content" and reliance.source != change.subject:
+                continue
+            if rule.reliance in LETS_GO and _needs_no_journal(steps, change, reliance):
                 continue
             if rule.reliance in JOURNAL_SERVES and _is_journaled(steps, change, reliance):
                 continue
@@ -167,6 +172,23 @@ def _is_journaled(steps: Sequence[Step], change: Step, reliance: Step) -> bool:
     return False
 
 
+def _needs_no_journal(steps: Sequence[Step], change: Step, reliance: Step) -> bool:
+    """Tell whether content was flushed before it got its name, or is in another journal.
+
+    Of content that only some journal had before these steps nobody knows in which.
+    """
+    if any(
+        step.word == "flush content" and step.subject == change.source and step.ended < change.begun
+        for step in steps
+    ):
+        return True
+    journals = {
+        step.subject for step in steps
+        if step.word == "append" and set(step.digests) & set(change.digests)
+    }  # fmt: skip
+    return bool(journals) and not journals & {BEFORE, reliance.subject}
+
+
 def steps_of(calls: Sequence[Call], store: Path) -> list[Step]:
     """Read system calls as steps. What failed was no step."""
     steps = []
@@ -181,8 +203,8 @@ def steps_of(calls: Sequence[Call], store: Path) -> list[Step]:
 def journaled(digest: str) -> list[Step]:
     """Return the steps by which a content came into a journal before all others."""
     return [
-        Step(-2, -2, "append", ".journal/before", (digest,)),
-        Step(-1, -1, "flush journal", ".journal/before"),
+        Step(-2, -2, "append", BEFORE, (digest,)),
+        Step(-1, -1, "flush journal", BEFORE),
     ]
 
 

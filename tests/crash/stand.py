@@ -126,6 +126,17 @@ class Stand:
         """Return the digest that the store gives a content."""
         return hashlib.new(self._algorithm, content, usedforsecurity=False).hexdigest()
 
+    def wait_for_census(self) -> None:
+        """Wait until what was in the store at the start has been counted, which opens its folders.
+
+        Nobody counts again within an hour.
+        """
+        with closing(self.caller()) as caller:
+            until(
+                lambda: b"\nfilestored_blobs " in caller.ask("GET", "/metrics").content,
+                "the store is not counted",
+            )
+
     def staged(self) -> list[str]:
         """Return the names of what is on its way into the store."""
         return os.listdir(self.store / ".tmp")
