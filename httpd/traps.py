@@ -19,8 +19,15 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 T = TypeVar("T")
 
-Wait = tuple[int, int, float]
-"""(descriptor or NOTHING, epoll events, deadline on the monotonic clock in seconds)."""
+Attempt = Callable[[], float | None]
+"""What the loop calls when a descriptor is ready, before it resumes whoever waits for that.
+
+Returns until when to wait on, where all there was to do is done, or None. What it raises is raised
+where it is waited.
+"""
+
+Wait = tuple[int, int, float, Attempt | None]
+"""(descriptor or NOTHING, epoll events, deadline on the monotonic clock in seconds, attempt)."""
 
 NOTHING = -1
 """In place of a descriptor: wait for the deadline alone."""
@@ -106,12 +113,15 @@ class Job(Generic[T]):
 
 
 @coroutine
-def readable(descriptor: int, deadline: float = inf) -> Generator[Wait, None, None]:
+def readable(
+    descriptor: int, deadline: float = inf, attempt: Attempt | None = None
+) -> Generator[Wait, None, None]:
     """Wait until `descriptor` can be read; raise DeadlineExpired if it stays silent too long.
 
-    May return too early, where the descriptor's number has been somebody else's a moment ago.
+    With an `attempt`, until that has left something to do. May return too early, where the
+    descriptor's number has been somebody else's a moment ago; so an attempt may find nothing.
     """
-    yield descriptor, EPOLLIN, deadline
+    yield descriptor, EPOLLIN, deadline, attempt
 
 
 @coroutine
@@ -120,13 +130,13 @@ def writable(descriptor: int, deadline: float = inf) -> Generator[Wait, None, No
 
     May return too early, as `readable`.
     """
-    yield descriptor, EPOLLOUT, deadline
+    yield descriptor, EPOLLOUT, deadline, None
 
 
 @coroutine
 def acceptable(listener: int) -> Generator[Wait, None, None]:
     """Wait until `listener` has a connection; of several workers the kernel wakes one or a few."""
-    yield listener, EPOLLIN | EPOLLEXCLUSIVE, inf
+    yield listener, EPOLLIN | EPOLLEXCLUSIVE, inf, None
 
 
 async def pause(deadline: float) -> None:
@@ -137,7 +147,7 @@ async def pause(deadline: float) -> None:
 
 @coroutine
 def _nothing(deadline: float) -> Generator[Wait, None, None]:
-    yield NOTHING, 0, deadline
+    yield NOTHING, 0, deadline, None
 
 
 @coroutine

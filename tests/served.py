@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import re
 import socket
 import struct
+import sys
+import termios
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -160,6 +163,15 @@ class Client:
             while piece := self.socket.recv(1 << 20):
                 self._received += piece
         return self._received
+
+    def until_delivered(self) -> None:
+        """Wait until the server's side has all that was sent (tcp(7), SIOCOUTQ)."""
+
+        def unsent() -> int:
+            answer = fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4))
+            return int.from_bytes(answer, sys.byteorder)
+
+        until(lambda: unsent() == 0, "what was sent does not arrive")
 
     def half_close(self) -> None:
         """Send no more, and go on reading."""

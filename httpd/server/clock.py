@@ -9,44 +9,27 @@ from httpd.protocol.render import http_date
 
 
 class Clock:
-    """Rendering a date costs more than all the rest of a small response's head."""
+    """Rendering a date costs more than all the rest of a small response's head.
 
-    __slots__ = ("_date", "_iso", "_second", "_stamp")
+    What it shows is as of the last `tick`. The loop lets it tick whenever it wakes, and not who
+    reads it: measured, half a µs for a response and its line in the log.
+    """
+
+    __slots__ = ("_second", "date", "iso", "stamp")
 
     def __init__(self) -> None:
-        """Start with nothing rendered."""
+        """Show the present second."""
         self._second = -1
-        self._date = self._stamp = self._iso = ""
+        self.date = ""  # as the Date field has it (RFC 9110 section 5.6.7)
+        self.stamp = ""  # as the log of requests has it, in the local time zone
+        self.iso = ""  # as RFC 3339 has it, in the local time zone
+        self.tick()
 
-    # Each asks for the time: the loop could tell it once a turn, but a turn may begin with an
-    # hour of sleep; and a common method would cost as much as the time does.
-
-    @property
-    def date(self) -> str:
-        """The present second as the Date field has it (RFC 9110 section 6.6.1)."""
+    def tick(self) -> None:
+        """Show the present second."""
         second = int(time())
         if second != self._second:
-            self._render(second)
-        return self._date
-
-    @property
-    def stamp(self) -> str:
-        """The present second as the log of requests has it, in the local time zone."""
-        second = int(time())
-        if second != self._second:
-            self._render(second)
-        return self._stamp
-
-    @property
-    def iso(self) -> str:
-        """The present second as RFC 3339 has it, in the local time zone."""
-        second = int(time())
-        if second != self._second:
-            self._render(second)
-        return self._iso
-
-    def _render(self, second: int) -> None:
-        self._second = second
-        self._date = http_date(second)
-        self._stamp = strftime("%d/%b/%Y:%H:%M:%S %z", localtime(second))
-        self._iso = datetime.fromtimestamp(second).astimezone().isoformat()
+            self._second = second
+            self.date = http_date(second)
+            self.stamp = strftime("%d/%b/%Y:%H:%M:%S %z", localtime(second))
+            self.iso = datetime.fromtimestamp(second).astimezone().isoformat()

@@ -75,6 +75,7 @@ class Server:
 
     def start(self) -> None:
         """Begin to accept."""
+        self._loop.on_wake.append(self._clock.tick)
         self._loop.after_turn += [self._access.flush, self._traffic.after_turn]
         self._tally.claim()
         for listener in self._listeners:

@@ -16,19 +16,20 @@ from loguru import logger
 
 from httpd.server.deadlines import TICK, Deadlines
 from httpd.server.pool import Pool
-from httpd.traps import NOTHING, DeadlineExpired, Job
+from httpd.traps import NOTHING, Attempt, DeadlineExpired, Job
 
 
 class Task:
     """A coroutine on the loop, and what it waits for."""
 
-    __slots__ = ("coroutine", "deadline", "descriptor", "slot", "vital")
+    __slots__ = ("attempt", "coroutine", "deadline", "descriptor", "slot", "vital")
 
     def __init__(self, coroutine: Coroutine[Any, None, None], *, vital: bool) -> None:
         """Take the coroutine to drive, and whether the loop is of no use without it."""
         self.coroutine = coroutine
         self.vital = vital
         self.descriptor = NOTHING
+        self.attempt: Attempt | None = None  # is called first when the descriptor is ready
         self.deadline = inf  # monotonic seconds; inf while it does not wait for a descriptor
         self.slot: int | None = None  # where Deadlines has filed it
 
@@ -44,6 +45,8 @@ class Loop:
     def __init__(self, threads: int) -> None:
         """Make a loop with a pool of up to `threads` threads; never before a fork."""
         self.now = monotonic()
+        # Called in each turn: before anything is resumed, and when everything has been.
+        self.on_wake: list[Callable[[], None]] = []
         self.after_turn: list[Callable[[], None]] = []
         self._epoll = epoll()
         self._pool = Pool(threads)
@@ -76,10 +79,12 @@ class Loop:
         """Wait until something is ready, and resume every task that it lets go on."""
         events = self._epoll.poll(self._deadlines.until_next(monotonic()))
         self.now = monotonic()
+        for hook in self.on_wake:
+            hook()
         for descriptor, _ in events:
-            task = self._waiting.pop(descriptor, None)
+            task = self._waiting.get(descriptor)
             if task is not None:
-                self._resume(task)
+                self._wake(task)
             elif descriptor == self._pool.fileno():
                 self._collect()
             else:
@@ -111,6 +116,22 @@ class Loop:
             if job.waiter is not None:
                 self._resume(job.waiter)
 
+    def _wake(self, task: Task) -> None:
+        """Resume a task whose descriptor is ready, unless its attempt leaves nothing to do."""
+        error = None
+        if task.attempt is not None:
+            try:
+                deadline = task.attempt()
+            except Exception as raised:
+                error = raised
+            else:
+                if deadline is not None:
+                    task.deadline = deadline
+                    self._deadlines.file(task)
+                    return
+        del self._waiting[task.descriptor]
+        self._resume(task, error)
+
     def _resume(self, task: Task, error: Exception | None = None) -> None:
         task.deadline = inf
         try:
@@ -133,7 +154,7 @@ class Loop:
         if type(trap) is Job:
             trap.waiter = task
             return
-        descriptor, events, task.deadline = trap
+        descriptor, events, task.deadline, task.attempt = trap
         task.descriptor = descriptor
         if descriptor != NOTHING:
             self._waiting[descriptor] = task

@@ -47,6 +47,8 @@ class Recalled(NamedTuple):
 
     before: bytes  # up to the value of the Date field
     after: bytes
+    held: int  # bytes of content at the end of that
+    status: int
     answered: Answered  # where it is counted each time
     described: str  # how the log describes it
     forwarding: Forwarding
@@ -121,6 +123,8 @@ class Recall:
         answer = Recalled(
             lead[:start],
             lead[behind:] + content,
+            len(content),
+            response.status,
             self._traffic.answered("GET", response.status),
             described,
             fields.once(forwarding_of),
@@ -144,7 +148,8 @@ class Recall:
         has_room = self._bytes + len(content) <= self._most_bytes
         if has_room or self._makes_room(self._whole, now):
             self._forget_whole(question)
-            self._keep_whole(question, answer._replace(after=answer.after + content, again=None))
+            after, held = answer.after + content, len(content)
+            self._keep_whole(question, answer._replace(after=after, held=held, again=None))
 
     def forget(self, question: bytes) -> None:
         """Remember nothing of what the question was answered with."""

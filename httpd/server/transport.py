@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from httpd.server.loop import Loop
     from httpd.server.pace import Pace
     from httpd.server.traffic import Traffic
+    from httpd.traps import Attempt
 
 # One receive of a body. Larger ones hash no faster, and every upload holds a few of them.
 PIECE = 256 * 1024
@@ -56,9 +57,9 @@ class Transport:
         self.traffic = traffic
         self.accepted = 0  # bytes that the kernel has taken for sending, in all
 
-    def readable(self, deadline: float) -> Awaitable[None]:
-        """Wait until there is something to receive; raise DeadlineExpired."""
-        return readable(self._descriptor, deadline)
+    def readable(self, deadline: float, attempt: Attempt | None = None) -> Awaitable[None]:
+        """Wait until there is something to receive, see `traps.readable`; raise DeadlineExpired."""
+        return readable(self._descriptor, deadline, attempt)
 
     def receive(self, size: int) -> bytes | None:
         """Return up to `size` bytes, b"" at the client's end, None where nothing has come yet.

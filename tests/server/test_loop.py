@@ -18,6 +18,7 @@ from httpd.traps import (
     readable,
     writable,
 )
+from tests.daemons import PATIENCE
 from tests.served import listen_tcp
 from tests.server.conftest import Pair, turn_until
 
@@ -167,6 +168,84 @@ def test_an_event_that_nobody_waits_for_does_not_make_the_loop_spin(loop: Loop, 
     turn_until(loop, lambda: len(received) == 2)
     # One turn for the byte, one for the event in vain, a few for slots of deadlines.
     assert counted[0] < 10
+
+
+# Attempts
+
+
+def test_an_attempt_that_leaves_nothing_to_do_lets_the_task_wait(loop: Loop, pair: Pair) -> None:
+    near, far = pair
+    received: list[bytes] = []
+    steps: list[str] = []
+
+    def attempt() -> float | None:
+        received.append(near.recv(1))
+        return loop.now + 2 * PATIENCE if received[-1] != b"c" else None
+
+    async def task() -> None:
+        # Each attempt puts off this deadline, which is over by the time that "c" is sent.
+        await readable(near.fileno(), loop.now + TICK, attempt)
+        steps.append("resumed")
+        await readable(near.fileno())
+        steps.append(near.recv(1).decode())
+
+    loop.spawn(task())
+    far.send(b"ab")
+    turn_until(loop, lambda: len(received) == 2)
+    later: list[float] = []
+
+    async def wait() -> None:
+        await pause(loop.now + 3 * TICK)
+        later.append(loop.now)
+
+    loop.spawn(wait())
+    turn_until(loop, lambda: later)
+    assert steps == []
+    far.send(b"cd")
+    turn_until(loop, lambda: len(steps) == 2)
+    assert (received, steps) == ([b"a", b"b", b"c"], ["resumed", "d"])
+
+
+def test_an_attempt_may_bring_the_deadline_nearer(loop: Loop, pair: Pair) -> None:
+    near, far = pair
+    steps: list[str] = []
+
+    def attempt() -> float:
+        near.recv(1)
+        return loop.now + TICK
+
+    async def task() -> None:
+        try:
+            await readable(near.fileno(), loop.now + 2 * PATIENCE, attempt)
+        except DeadlineExpired:
+            steps.append("expired")
+
+    loop.spawn(task())
+    far.send(b"a")
+    turn_until(loop, lambda: steps)
+
+
+def test_what_an_attempt_raises_is_raised_in_the_task(loop: Loop, pair: Pair) -> None:
+    near, far = pair
+    raised: list[Exception] = []
+
+    def attempt() -> float | None:
+        raise ConnectionResetError
+
+    async def task() -> None:
+        try:
+            await readable(near.fileno(), attempt=attempt)
+        except ConnectionResetError as error:
+            raised.append(error)
+        await readable(near.fileno())
+        near.recv(1)
+
+    loop.spawn(task())
+    far.send(b"a")
+    turn_until(loop, lambda: raised)
+    loop.turn()
+    with pytest.raises(BlockingIOError):
+        near.recv(1)
 
 
 # Deadlines

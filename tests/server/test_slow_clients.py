@@ -13,7 +13,7 @@ import pytest
 
 from httpd.exchange import Request, Response, Span
 from httpd.protocol.head import Head, HeadLimits, take_head
-from httpd.server import connection
+from httpd.server import inbox
 from httpd.server.connection import Handler
 from httpd.server.transport import UNPROVEN_UNSENT
 from httpd.traps import pause
@@ -253,25 +253,26 @@ def test_a_head_in_very_many_pieces_is_looked_at_more_rarely(
         while not gate.is_set():
             await pause(time.monotonic() + 0.001)
 
-    monkeypatch.setattr(connection, "take_head", look)
-    monkeypatch.setattr(connection, "pause", until_opened)
+    monkeypatch.setattr(inbox, "take_head", look)
+    monkeypatch.setattr(inbox, "pause", until_opened)
     client = serve(echo).connect()
     whole = request("/", f"A: {'a' * 1000}")
-    for number in range(connection.MOST_PIECES + 1):
+    for number in range(inbox.MOST_PIECES + 1):
         client.send(whole[number : number + 1])
         until(lambda seen=number: looks[seen:], "the piece is not looked at")
-    for number in range(connection.MOST_PIECES + 1, len(whole)):
+    for number in range(inbox.MOST_PIECES + 1, len(whole)):
         client.send(whole[number : number + 1])
+    client.until_delivered()
     gate.set()
     assert client.read_reply().content == b"GET / "
-    assert looks[: connection.MOST_PIECES + 1] == list(range(1, connection.MOST_PIECES + 2))
-    assert looks[connection.MOST_PIECES + 1 :] == [len(whole)]
+    assert looks[: inbox.MOST_PIECES + 1] == list(range(1, inbox.MOST_PIECES + 2))
+    assert looks[inbox.MOST_PIECES + 1 :] == [len(whole)]
 
 
 def test_a_head_that_never_stops_coming_is_408(
     serve: Serve, echo: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "MOST_PIECES", 2)  # more has come at the end of each pause
+    monkeypatch.setattr(inbox, "MOST_PIECES", 2)  # more has come at the end of each pause
     client = serve(echo, "--head-timeout=0.2").connect()
     client.send(b"GET / HTTP/1.1\r\nA: ")
 
