@@ -75,7 +75,7 @@ class ByHash:
             return _stat_document(blob)
         names = request.query_values("name")
         shown = Shown.by_name(names[-1] if names else "")
-        response = download(request, blob, shown, FOREVER, self._storage.open)
+        response = download(request, blob, shown, FOREVER)
         response.lasts = lasts
         return response
 

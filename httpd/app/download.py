@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 from httpd.app.media_types import UNKNOWN, disposition_of, type_of, with_charset
@@ -13,15 +11,10 @@ from httpd.protocol.conditional import evaluate, range_applies
 from httpd.protocol.disposition import render_disposition, safe_name
 from httpd.protocol.ranges import closing, content_range, parse_range, part_head
 from httpd.protocol.render import http_date
-from httpd.storage.contract import Blob, NotFound
-from httpd.storage.digest import Digest
+from httpd.storage.contract import Blob
 
 # Up to here one pread and one send for head and content beat a send and a sendfile.
 SMALL = 64 * 1024
-
-Reopen = Callable[[Digest], Blob]
-"""Opens a blob by its digest. Raises NotFound and OSError."""
-
 
 # Whatever the file is, it gets an origin of its own, without scripts, and loads nothing. What is
 # left is what browsers show a picture, a sound or a film with: a page of their own around it.
@@ -66,26 +59,26 @@ class Part(NamedTuple):
 class Again:
     """Answers with the same part of a blob once more, see `Response.again`."""
 
-    __slots__ = ("_digest", "_part", "_reopen", "_size", "_stamp")
+    __slots__ = ("_blob", "_part")
 
-    def __init__(self, part: Part, blob: Blob, reopen: Reopen) -> None:
-        """Take the part, the blob that it is of, and what opens that by its digest."""
+    def __init__(self, part: Part, blob: Blob) -> None:
+        """Take the part, and the blob that it is of, which may be closed."""
         self._part = part
-        self._reopen = reopen
-        self._digest, self._size, self._stamp = blob.digest, blob.size, blob.stamp
+        self._blob = blob
 
     def __call__(self) -> Response | None:
         """Open the blob, and return the part of it; None where that is not the same any more."""
         try:
-            blob = self._reopen(self._digest)
-        except (NotFound, OSError):
+            blob = self._blob.reopen()
+        except OSError:
             return None
-        # Another file may have been put there by hand, past the daemon.
-        if (blob.size, blob.stamp) == (self._size, self._stamp):
-            with suppress(OSError):
-                return _closing(Response(self._part.status, [], self._part.of(blob)), blob)
-        blob.close()
-        return None
+        if blob is None:
+            return None
+        try:
+            return _closing(Response(self._part.status, [], self._part.of(blob)), blob)
+        except OSError:
+            blob.close()
+            return None
 
 
 def download(
@@ -93,15 +86,13 @@ def download(
     blob: Blob,
     shown: Shown,
     fields: list[tuple[str, str]],
-    reopen: Reopen | None = None,
 ) -> Response:
     """Answer a GET of `blob`, which is closed when the response is done with.
 
-    `fields` are the resource's own, for caches; `reopen`: opens that very blob, where the answer
-    can be given again. Raises Refusal 412 or 416, and OSError.
+    `fields` are the resource's own, for caches. Raises Refusal 412 or 416, and OSError.
     """
     try:
-        response = _respond(request, blob, shown, fields, reopen)
+        response = _respond(request, blob, shown, fields)
     except BaseException:
         blob.close()
         raise
@@ -122,7 +113,6 @@ def _respond(
     blob: Blob,
     shown: Shown,
     fields: list[tuple[str, str]],
-    reopen: Reopen | None,
 ) -> Response:
     etag = f'"{blob.digest.hex}"'
     validators = [("ETag", etag), ("Last-Modified", http_date(blob.stored_at)), *fields]
@@ -139,8 +129,8 @@ def _respond(
         ranges = parse_range(value, blob.size)
     if ranges is None:
         part = Part(200, 0, blob.size)
-        return _answer(part, blob, [("Content-Type", kind), *fields], reopen)
-    return _partial(blob, ranges, kind, fields, reopen)
+        return _answer(part, blob, [("Content-Type", kind), *fields])
+    return _partial(blob, ranges, kind, fields)
 
 
 def _for_browsers(shown: Shown) -> list[tuple[str, str]]:
@@ -157,14 +147,13 @@ def _partial(
     ranges: list[tuple[int, int]],
     kind: str,
     fields: list[tuple[str, str]],
-    reopen: Reopen | None,
 ) -> Response:
     """Answer with ranges, each an offset and a length in bytes (RFC 9110 section 15.3.7)."""
     if len(ranges) == 1:
         ((offset, length),) = ranges
         where = ("Content-Range", content_range(offset, length, blob.size))
         part = Part(206, offset, length)
-        return _answer(part, blob, [("Content-Type", kind), where, *fields], reopen)
+        return _answer(part, blob, [("Content-Type", kind), where, *fields])
     # Random, so that no content can have been made to contain it.
     boundary = secrets.token_hex(16)
     content: list[bytes | Span] = []
@@ -176,10 +165,5 @@ def _partial(
     return Response(206, [content_type, *fields], tuple(content))
 
 
-def _answer(
-    part: Part, blob: Blob, fields: list[tuple[str, str]], reopen: Reopen | None
-) -> Response:
-    response = Response(part.status, fields, part.of(blob))
-    if reopen is not None:
-        response.again = Again(part, blob, reopen)
-    return response
+def _answer(part: Part, blob: Blob, fields: list[tuple[str, str]]) -> Response:
+    return Response(part.status, fields, part.of(blob), again=Again(part, blob))

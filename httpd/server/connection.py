@@ -139,10 +139,11 @@ class Connection:
 
     async def _serve_one(self) -> bool:
         """Serve one request; tell whether another may follow on this connection."""
-        if self._inbox.buffer:
-            self._repeated = self._repeat(bytes(self._inbox.buffer))
+        buffer = self._inbox.buffer
+        if buffer:  # sent along with the last request; a longer one is not looked for
+            self._repeated = self._repeat(bytes(buffer[: LONGEST_QUESTION + 1]))
             if self._repeated:
-                self._inbox.buffer.clear()
+                buffer.clear()
         elif not await self._await_request():
             return False
         if not self._repeated:
@@ -206,7 +207,7 @@ class Connection:
         begun = self._loop.now
         self._id = f"{self._ids}{self._served}"
         answer = None
-        if len(question) > LONGEST_QUESTION:  # to copy and hash an upload takes 3 µs
+        if len(question) > LONGEST_QUESTION:  # to hash an upload takes 3 µs
             question = b""
         else:
             answer = self._recall.find(question, begun)

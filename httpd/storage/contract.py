@@ -136,6 +136,9 @@ class Blob(Protocol):
     def read_now(self, length: int, offset: int) -> bytes | None:
         """Do the same without waiting for any disk; None where that cannot be. Raises OSError."""
 
+    def reopen(self) -> Blob | None:
+        """Open it once more, closed or not; None if it is not there any more. Raises OSError."""
+
     def close(self) -> None:
         """Let go of it. May be called again."""
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from httpd import metrics
+from httpd.storage.blob import LocalBlob
 from httpd.storage.contract import Collision, Damaged, NotFound, Space, Stored
 from httpd.storage.deletions import Deletions
 from httpd.storage.digest import Digest
@@ -41,51 +42,6 @@ FORSAKEN_AFTER = 60
 # What open(2) says where no blob can be: nothing there; no folder, or a symlink, for a prefix;
 # a symlink, or a socket or device with nobody behind it, under the name.
 _NO_BLOB = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV}
-
-
-class LocalBlob:
-    """A blob in an open file, `contract.Blob`."""
-
-    __slots__ = ("_descriptor", "digest", "size", "stamp", "stored_at")
-
-    def __init__(self, digest: Digest, descriptor: int, status: os.stat_result) -> None:
-        """Take over `descriptor`, whose fstat(2) is `status`."""
-        self.digest = digest
-        self.size = status.st_size
-        self.stored_at = status.st_mtime
-        self.stamp = status.st_mtime_ns
-        self._descriptor = descriptor
-
-    def fileno(self) -> int:
-        """Return the file's descriptor, valid until `close`."""
-        return self._descriptor
-
-    def read(self, length: int, offset: int) -> bytes:
-        """Return `length` bytes from `offset` on, fewer only at the end. Raises OSError."""
-        return os.pread(self._descriptor, length, offset)
-
-    def read_now(self, length: int, offset: int) -> bytes | None:
-        """Do the same from memory alone, None where not all of it is there. Raises OSError."""
-        content = bytearray(length)
-        try:
-            count = os.preadv(self._descriptor, (content,), offset, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:
-                raise
-            # A file system that has no such call: tmpfs, where all is in memory; FUSE.
-            return self.read(length, offset)
-        if count == length:
-            return bytes(content)
-        is_end = offset + count >= os.fstat(self._descriptor).st_size
-        return bytes(memoryview(content)[:count]) if is_end else None
-
-    def close(self) -> None:
-        """Close the file. May be called again."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 class LocalStorage:
@@ -141,8 +97,9 @@ class LocalStorage:
 
     def open(self, digest: Digest) -> LocalBlob:
         """Open a blob for reading. Raises NotFound, Damaged, OSError."""
+        path = self._folders.path(digest.hex[:2])
         try:
-            folder = os.open(self._folders.path(digest.hex[:2]), OPEN)
+            folder = os.open(path, OPEN)
             try:
                 descriptor = os.open(digest.hex, OPEN_FILE, dir_fd=folder)
             finally:
@@ -153,7 +110,7 @@ class LocalStorage:
         if not S_ISREG(status.st_mode):
             os.close(descriptor)
             raise NotFound(digest)
-        return LocalBlob(digest, descriptor, status)
+        return LocalBlob(digest, f"{path}/{digest.hex}", descriptor, status)
 
     def none_deleted(self, digest: Digest) -> Callable[[], bool] | None:
         """Return what tells, at any later time, that the digest was not deleted by any process."""

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 
+from httpd.storage.blob import LocalBlob
 from httpd.storage.contract import Damaged, NotFound
 from httpd.storage.digest import ALGORITHMS, BadDigest, Digest, algorithms_of
 from httpd.storage.listing import Entry
-from httpd.storage.local import LocalBlob, LocalStorage
+from httpd.storage.local import LocalStorage
 from httpd.upkeep.pace import Pace
 from httpd.upkeep.position import Bookmark, Position
 from httpd.upkeep.report import Report

@@ -87,9 +87,9 @@ RULES = [
 ]
 # Where content in a journal is as good as on disk.
 JOURNAL_SERVES = {"name content", "answer", "write catalog", "drop damaged"}
-BEFORE = ".journal/before"  # stands for whichever journal it was in before the first step
 # What ends that.
 LETS_GO = {"empty journal", "remove journal"}
+BEFORE = ".journal/before"  # stands for whichever journal it was in before the first step
 
 # The steps that have to have been done before the answer, or else what the rules are about would be
 # missing: by kind of operation.
