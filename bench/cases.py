@@ -94,6 +94,7 @@ def up_and_down(stand: Stand, peer: Peer) -> Sample:
             peer.read(big)
         return one_way("up", size, up)
     target = peer.upload_target(os.urandom(16).hex())
+    stand.big.make_room()
     with on_cores(stand.layout.client):
         with spent(peer) as up:
             answer = transfer.send(peer.port, peer.method, target, big)

@@ -101,8 +101,9 @@ def alternate(stand: Stand, case: Case, rounds: int, results: Results) -> None:
     """Give every server a turn, again and again."""
     print(f"  {case.title:36}", end="", flush=True)
     peers = [peer for peer in stand.peers if case.part in peer.parts]
-    for _ in range(rounds):
-        for peer in peers:
+    for turn in range(rounds):
+        first = turn % len(peers)  # whoever comes before another may leave it something
+        for peer in peers[first:] + peers[:first]:
             os.sync()  # what one has left to be written is not for the next to wait for
             with on_cores(stand.layout.servers[:1]):
                 results.pulses.append(machine.pulse())
