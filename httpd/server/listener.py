@@ -101,6 +101,7 @@ class Server:
                     self._accept_waiting(listener, ACCEPTS_AT_THE_END)
                 self._loop.forget(listener.fileno())
                 listener.close()
+            self._listeners = ()
         for connection in list(self.connections):
             connection.drain(now=now)
         self._stop_when_empty()
@@ -202,7 +203,8 @@ class Server:
         self._stop_when_empty()
 
     def _stop_when_empty(self) -> None:
-        if self.draining and not self.connections:
+        # Not before the last one is accepted, however soon those before it have left.
+        if self.draining and not self._listeners and not self.connections:
             self._loop.stop()
 
     def _note_shortage(self, error: OSError | MemoryError) -> bool:

@@ -51,6 +51,25 @@ def test_a_server_without_connections_stops_at_once(
         Client(served.address)
 
 
+def test_who_is_accepted_last_is_answered_though_the_others_have_left(
+    serve: Serve, echo: Handler
+) -> None:
+    served = serve(echo)
+
+    def drain_with_two_in_the_queue() -> tuple[Client, Client]:
+        first, second = served.connect(), served.connect()
+        first.send(request("/first"))
+        first.until_delivered()
+        served.server.drain(now=False)
+        return first, second
+
+    first, second = served.call(drain_with_two_in_the_queue)
+    assert first.read_reply().closes
+    reply = second.ask(request("/second"))
+    assert (reply.content, reply.closes) == (b"GET /second ", True)
+    served.until_ended()
+
+
 def test_idle_connections_are_closed_at_once(serve: Serve, echo: Handler) -> None:
     served = serve(echo)
     used, unused = served.connect(), served.connect()
