@@ -63,8 +63,8 @@ class BigFile:
     def make_room(self) -> None:
         """Take memory for as much, and let go of it.
 
-        A virtual machine gives what is free back to its host within seconds, and to have it again
-        costs more than to fill it. Who stores a file is to find the same, whoever came before.
+        A virtual machine may give what is free back to its host, and whoever stores something after
+        that has to have it given anew. All are to find the same, whoever came before.
         """
         copy = self.path.with_name("room")
         copy.write_bytes(self.path.read_bytes())

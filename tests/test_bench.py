@@ -11,9 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import chart, machine, report, rounds, tables, targets
+from bench.cases import Case
 from bench.clients import transfer, wrk
-from bench.peers import PEERS, Filestored, Md5sum, Nginx
+from bench.peers import PEERS, Filestored, Md5sum, Nginx, Peer
 from bench.results import Ratio, Results
+from bench.stand import BigFile, Stand, layouts
 from tests.daemons import Daemon, until
 
 OURS, NGINX = Filestored.title, Nginx.title
@@ -28,6 +30,28 @@ def results_of(case: str, **samples: list[dict[str, float]]) -> Results:
         for sample in seen:
             results.add("one", case, titles[name], sample)
     return results
+
+
+# Who has a turn
+
+
+def test_another_server_is_first_in_each_round(tmp_path: Path) -> None:
+    big = BigFile(tmp_path / "big", MIB)
+    stand = Stand(tmp_path, layouts()["one"], [Filestored, Nginx], 1, big, started=False)
+    turns: list[str] = []
+
+    def measure(_: Stand, peer: Peer) -> dict[str, float]:
+        turns.append(peer.title)
+        return {"rps": len(turns)}
+
+    rounds.alternate(stand, Case("get", "a GET", "get", "rps", measure), 3, Results())
+    assert turns == [OURS, NGINX, NGINX, OURS, OURS, NGINX]
+
+
+def test_room_is_made_and_left(tmp_path: Path) -> None:
+    big = BigFile(tmp_path / "big", MIB)
+    big.make_room()
+    assert os.listdir(tmp_path) == ["big"]
 
 
 # What is read

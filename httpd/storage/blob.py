@@ -51,7 +51,7 @@ class LocalBlob:
 
     def reopen(self) -> LocalBlob | None:
         """Open the same file once more; None if that is not there any more. Raises OSError."""
-        # By its path at once: a prefix folder that has become a symlink leads to another file.
+        # By its path at once: what a symlink in place of the folder leads to is compared as well.
         try:
             descriptor = os.open(self._path, OPEN_FILE)
         except FileNotFoundError:
