@@ -287,6 +287,11 @@ class Served:
         """Wait until the loop has seen everything that was sent before."""
         self.call(lambda: None)
 
+    def next_turn(self) -> None:
+        """Wait until the loop is in a later turn, so that its time has gone on."""
+        before = self.call(lambda: self.loop.now)
+        until(lambda: self.call(lambda: self.loop.now) > before)
+
     def open_connections(self) -> int:
         """Return how many connections the server has."""
         return self.call(lambda: len(self.server.connections))
