@@ -153,7 +153,9 @@ def test_a_slow_disk_holds_the_sender_up_by_its_second_flush(
     ended = spawned(loop, intake_of(staged), body)
     turn_until(loop, lambda: body.given >= 2 * FLUSH_EVERY)
     rest(loop)
-    assert body.given <= 2 * FLUSH_EVERY + AT_ONCE * LARGEST
+    # It is asked with each buffer that is handed over; since the last one all under way may have
+    # been written at once, before either flush, and after that they are taken again.
+    assert body.given <= 2 * FLUSH_EVERY + 3 * AT_ONCE * LARGEST < len(body.content)
     gate.set()
     turn_until(loop, lambda: ended)
     assert ended == [None]
