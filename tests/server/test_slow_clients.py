@@ -93,11 +93,12 @@ def test_a_byte_now_and_then_is_too_slow(
 
 
 def test_without_a_rate_a_byte_now_and_then_is_enough(serve: Serve, echo: Handler) -> None:
-    client = serve(echo, "--body-timeout=0.3", "--min-rate=0").connect()
+    # All of it takes longer than the server bears silence, and no byte anywhere near as long.
+    client = serve(echo, "--body-timeout=1.5", "--min-rate=0").connect()
     client.send(request("/", "Content-Length: 60", method="POST"))
     for _ in range(60):
         client.send(b"x")
-        time.sleep(0.01)
+        time.sleep(0.03)
     assert client.read_reply().content == b"POST / " + b"x" * 60
 
 
