@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from tests.vitals import private_memory
 KIB = 1024
 WARM_UP = 1  # seconds for a thousand files
 IDLE = 10_000  # connections
-IDLE_TURNS = 3
+IDLE_TURNS = 8
 UPLOADS = 16  # at once
 DOWNLOADS = 7  # of a big file, one after the other
 MEMORY_SECONDS = 5  # what an upload holds it has reached after some pieces of 256 KiB
@@ -130,25 +131,33 @@ def spent(peer: Peer) -> Iterator[Sample]:
 def beside_idle(stand: Stand, peer: Peer) -> Sample:
     """Measure what an idle connection takes, and downloads without and with them, by turns.
 
-    One p99 differs from the next by half with nothing changed: so it is that of several loads.
+    One p99 differs from the next by half with nothing changed: so there are many turns, each is
+    compared with its neighbour, and every second pair is the other way round.
     """
     stand.restart(peer)
     count = crowd.most_idle(IDLE)
     target = stand.targets(peer, 1000, 4 * KIB).first
-    load_it = small("get.lua", 64)
     alone, beside, memory = [], [], []
-    for _ in range(IDLE_TURNS):
-        alone.append(load_it(stand, peer)["p99"])
+
+    def load_alone() -> None:
+        alone.append(small("get.lua", 64)(stand, peer)["p99"])
+
+    def load_beside() -> None:
         before = sum(map(private_memory, peer.processes()))
         with crowd.idle(peer, target, count):
             memory.append(sum(map(private_memory, peer.processes())) - before)
-            beside.append(load_it(stand, peer)["p99"])
+            beside.append(small("get.lua", 64)(stand, peer)["p99"])
+
+    for turn in range(IDLE_TURNS):
+        pair = (load_alone, load_beside) if turn % 2 == 0 else (load_beside, load_alone)
+        for load_it in pair:
+            load_it()
     return {
         "count": count,
         "each": max(memory) / count,  # of later crowds it has some already
         "p99 alone": median(alone),
         "p99 beside": median(beside),
-        "p99 ratio": median(beside) / median(alone),
+        "p99 ratio": median(map(truediv, beside, alone)),
     }
 
 

@@ -12,8 +12,8 @@ Sample = dict[str, float]
 """What one turn of a server has shown, by the names of the figures; empty where it failed."""
 
 
-class Ratio(NamedTuple):
-    """The median of the ratios of all rounds, and how far they lie apart."""
+class Spread(NamedTuple):
+    """The median of all rounds, and how far they lie apart."""
 
     median: float
     least: float
@@ -41,7 +41,12 @@ class Results:
                 seen[name].append(value)
         return {name: median(values) for name, values in seen.items()}
 
-    def ratio(self, layout: str, case: str, figure: str, peer: str, other: str) -> Ratio | None:
+    def own(self, layout: str, case: str, figure: str, peer: str) -> Spread | None:
+        """Return a figure of one server; None where no round has it."""
+        samples = self._samples.get(_key(layout, case, peer), [])
+        return _over([sample[figure] for sample in samples if figure in sample])
+
+    def ratio(self, layout: str, case: str, figure: str, peer: str, other: str) -> Spread | None:
         """Return how a server compares in a figure; None where no round has both.
 
         Round by round and not the ratio of medians: what else disturbs a machine disturbs the two
@@ -57,7 +62,7 @@ class Results:
             for mine, theirs in pairs
             if figure in mine and theirs.get(figure)
         ]
-        return Ratio(median(ratios), min(ratios), max(ratios)) if ratios else None
+        return _over(ratios)
 
     def save(self, path: Path) -> None:
         """Write all of it to a file."""
@@ -72,6 +77,10 @@ class Results:
         results.facts, results.versions = saved["facts"], saved["versions"]
         results._samples.update(saved["_samples"])
         return results
+
+
+def _over(values: list[float]) -> Spread | None:
+    return Spread(median(values), min(values), max(values)) if values else None
 
 
 def _key(layout: str, case: str, peer: str) -> str:

@@ -6,19 +6,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bench.peers import Filestored, Md5sum, Nginx, Peer, SeaweedFS
-from bench.results import Ratio, Results
+from bench.results import Results, Spread
 from bench.stand import layouts
 from bench.tables import number
 
 OURS = Filestored.title
-
-
-class Measured(NamedTuple):
-    """A figure, and its least and most over the rounds where it is a ratio of two servers."""
-
-    value: float
-    least: float | None = None
-    most: float | None = None
 
 
 class Target(NamedTuple):
@@ -28,14 +20,14 @@ class Target(NamedTuple):
     unit: str  # behind the figure and the bound
     bound: float
     at_least: bool
-    find: Callable[[Results], Measured | None]
+    find: Callable[[Results], Spread | None]
 
     def verdict(self, results: Results) -> str:
         """Judge the figure as it is shown, not by digits that nobody sees."""
         measured = self.find(results)
         if measured is None:
             return "not measured"
-        shown = float(number(measured.value).replace(",", ""))
+        shown = float(number(measured.median).replace(",", ""))
         met = shown >= self.bound if self.at_least else shown <= self.bound
         return "met" if met else "**missed**"
 
@@ -44,8 +36,8 @@ class Target(NamedTuple):
         measured = self.find(results)
         value = spread = "–"
         if measured is not None:
-            value = number(measured.value) + self.unit
-            if measured.least is not None and measured.most is not None:
+            value = number(measured.median) + self.unit
+            if measured.least < measured.most:
                 spread = f"{number(measured.least)} … {number(measured.most)}"
         bound = f"{'at least' if self.at_least else 'at most'} {number(self.bound)}{self.unit}"
         return [self.work, value, spread, bound, self.verdict(results)]
@@ -53,33 +45,26 @@ class Target(NamedTuple):
 
 def beside(
     other: type[Peer], layout: str, case: str, figure: str
-) -> Callable[[Results], Measured | None]:
+) -> Callable[[Results], Spread | None]:
     """Find how filestored compares with another in a figure."""
-
-    def find(results: Results) -> Measured | None:
-        ratio: Ratio | None = results.ratio(layout, case, figure, OURS, other.title)
-        return None if ratio is None else Measured(*ratio)
-
-    return find
+    return lambda results: results.ratio(layout, case, figure, OURS, other.title)
 
 
-def own(layout: str, case: str, figure: str) -> Callable[[Results], Measured | None]:
+def own(layout: str, case: str, figure: str) -> Callable[[Results], Spread | None]:
     """Find a figure of filestored alone."""
-
-    def find(results: Results) -> Measured | None:
-        value = results.medians(layout, case, OURS).get(figure)
-        return None if value is None else Measured(value)
-
-    return find
+    return lambda results: results.own(layout, case, figure, OURS)
 
 
-def scaling(case: str) -> Callable[[Results], Measured | None]:
+def scaling(case: str) -> Callable[[Results], Spread | None]:
     """Find how many times the requests of one worker all workers together have the CPU for."""
 
-    def find(results: Results) -> Measured | None:
+    def find(results: Results) -> Spread | None:
         one = results.medians("one", case, OURS).get("cpu")
         every = results.medians("all", case, OURS).get("cpu")
-        return Measured(WORKERS * one / every) if one and every else None
+        if not one or not every:
+            return None
+        times = WORKERS * one / every
+        return Spread(times, times, times)  # of rounds that were minutes apart, there is no other
 
     return find
 

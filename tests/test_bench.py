@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from bench import chart, machine, report, rounds, tables, targets
+from bench import cases, chart, machine, report, rounds, tables, targets
 from bench.cases import Case
-from bench.clients import transfer, wrk
+from bench.clients import crowd, transfer, wrk
 from bench.peers import PEERS, Filestored, Md5sum, Nginx, Peer
-from bench.results import Ratio, Results
-from bench.stand import BigFile, Stand, layouts
+from bench.results import Results, Spread
+from bench.stand import BigFile, Stand, Targets, layouts
 from tests.daemons import Daemon, until
 
 OURS, NGINX = Filestored.title, Nginx.title
@@ -104,14 +106,14 @@ def test_a_ratio_is_taken_round_by_round() -> None:
         Filestored=[{"rate": 20}, {"rate": 3}, {"rate": 22}],
         Nginx=[{"rate": 10}, {"rate": 2}, {"rate": 20}],
     )
-    assert results.ratio("one", "x", "rate", OURS, NGINX) == Ratio(1.5, 1.1, 2.0)
+    assert results.ratio("one", "x", "rate", OURS, NGINX) == Spread(1.5, 1.1, 2.0)
 
 
 def test_a_round_that_failed_for_one_counts_for_neither() -> None:
     results = results_of(
         "x", Filestored=[{"rate": 8}, {}, {"rate": 6}], Nginx=[{"rate": 4}, {"rate": 1}, {}]
     )
-    assert results.ratio("one", "x", "rate", OURS, NGINX) == Ratio(2.0, 2.0, 2.0)
+    assert results.ratio("one", "x", "rate", OURS, NGINX) == Spread(2.0, 2.0, 2.0)
     assert results.ratio("one", "x", "p99", OURS, NGINX) is None
 
 
@@ -190,7 +192,47 @@ def test_what_all_workers_have_the_cpu_for(monkeypatch: pytest.MonkeyPatch) -> N
     results = results_of("x", Filestored=[{"cpu": 30}])
     assert targets.scaling("x")(results) is None
     results.add("all", "x", OURS, {"cpu": 40})
-    assert targets.scaling("x")(results) == targets.Measured(3.0)
+    assert targets.scaling("x")(results) == Spread(3.0, 3.0, 3.0)
+
+
+def test_a_figure_of_its_own_shows_its_spread_where_it_has_one() -> None:
+    work = targets.Target("the work", " s", 2, False, targets.own("one", "x", "start"))
+    results = results_of("x", Filestored=[{"start": 3.0}, {}, {"start": 1.0}, {"start": 1.5}])
+    assert work.row(results) == ["the work", "1.50 s", "1.00 … 3.00", "at most 2.00 s", "met"]
+    once = results_of("x", Filestored=[{"start": 3.0}])
+    assert work.row(once) == ["the work", "3.00 s", "–", "at most 2.00 s", "**missed**"]
+    assert work.verdict(results_of("x", Filestored=[{}])) == "not measured"
+
+
+def test_downloads_beside_idle_connections_are_compared_with_their_neighbours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    order = ""
+    crowded = False
+
+    @contextmanager
+    def idle(*_: object) -> Iterator[None]:
+        nonlocal crowded
+        crowded = True
+        yield
+        crowded = False
+
+    def load(*_: object) -> dict[str, float]:
+        nonlocal order
+        order += "ab"[crowded]
+        return {"p99": (1 + (len(order) - 1) // 2) * (1.5 if crowded else 1)}  # ever slower
+
+    monkeypatch.setattr(cases, "small", lambda *_: load)
+    monkeypatch.setattr(cases, "IDLE_TURNS", 4)
+    monkeypatch.setattr(crowd, "idle", idle)
+    monkeypatch.setattr(crowd, "most_idle", lambda wanted: wanted)
+    with Stand(tmp_path, layouts()["one"], [], 1, BigFile(tmp_path, 1), started=False) as stand:
+        monkeypatch.setattr(stand, "restart", lambda _: None)
+        monkeypatch.setattr(stand, "targets", lambda *_: Targets("", tmp_path, ""))
+        sample = cases.beside_idle(stand, Nginx(tmp_path))
+    assert order == "abbaabba"
+    assert sample["p99 ratio"] == 1.5
+    assert (sample["p99 alone"], sample["p99 beside"]) == (2.5, 3.75)
 
 
 # What is shown
