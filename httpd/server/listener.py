@@ -35,6 +35,8 @@ ACCEPTS_AT_THE_END = 65535
 # Out of descriptors or memory: nothing gets better by trying at once again.
 SHORTAGE = {EMFILE, ENFILE, ENOBUFS, ENOMEM}
 SHORTAGE_SECONDS = 0.25
+# How often the log tells of it: while it lasts, each client that leaves makes room for one more.
+COMPLAINT_SECONDS = 60.0
 # How long a full worker leaves those who wait to the others, before it closes any connection.
 LOOK_SECONDS = 0.05
 
@@ -65,7 +67,7 @@ class Server:
         self._tally = tally
         self._clients = Clients(settings, tally, lambda: loop.now)
         self._room = Room(settings)
-        self._short = False
+        self._quiet_until = 0.0  # nothing is told of a shortage before that
         self._full: Task | None = None  # while no more is accepted: what makes room
         self.draining = False
         self.connections: set[Connection] = set()
@@ -163,7 +165,6 @@ class Server:
                 if error.errno in SHORTAGE:
                     return self._note_shortage(error)
                 continue  # this client has left already (accept(2), ECONNABORTED and others)
-            self._short = False
         if len(self.connections) >= self._room.most and not self.draining:
             self._hold()
         return True
@@ -208,8 +209,8 @@ class Server:
             self._loop.stop()
 
     def _note_shortage(self, error: OSError | MemoryError) -> bool:
-        if not self._short:
-            self._short = True
+        if self._loop.now >= self._quiet_until:
+            self._quiet_until = self._loop.now + COMPLAINT_SECONDS
             reason = str(error) or "out of memory"
             logger.error("cannot accept connections for now: {}", reason)
         return False
