@@ -28,7 +28,9 @@ def worker(daemon: Daemon) -> int:
     idle = vitals.sockets(worker)
     with Service(daemon) as service:
         assert service.delete(f"/?file_hash={service.post('/', data=bytes(MIB)).text}").ok
-        # The first count of the store opens its folders: what it lets go of would look like room.
+        # To load the catalog, and to count the store for the first time, opens files: what is let
+        # go of after that would look like room.
+        until(daemon.loaded, "the catalog is loaded")
         until(lambda: "\nfilestored_blobs " in service.get("/metrics").text, "the store is counted")
     until(lambda: vitals.sockets(worker) == idle)
     return worker
