@@ -137,21 +137,22 @@ def beside_idle(stand: Stand, peer: Peer) -> Sample:
     stand.restart(peer)
     count = crowd.most_idle(IDLE)
     target = stand.targets(peer, 1000, 4 * KIB).first
+    load_it = small("get.lua", 64)
     alone, beside, memory = [], [], []
 
     def load_alone() -> None:
-        alone.append(small("get.lua", 64)(stand, peer)["p99"])
+        alone.append(load_it(stand, peer)["p99"])
 
     def load_beside() -> None:
         before = sum(map(private_memory, peer.processes()))
         with crowd.idle(peer, target, count):
             memory.append(sum(map(private_memory, peer.processes())) - before)
-            beside.append(small("get.lua", 64)(stand, peer)["p99"])
+            beside.append(load_it(stand, peer)["p99"])
 
     for turn in range(IDLE_TURNS):
         pair = (load_alone, load_beside) if turn % 2 == 0 else (load_beside, load_alone)
-        for load_it in pair:
-            load_it()
+        for measure in pair:
+            measure()
     return {
         "count": count,
         "each": max(memory) / count,  # of later crowds it has some already

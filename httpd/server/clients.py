@@ -22,7 +22,7 @@ UNIX = "unix:"  # stands for the address where there is none
 # Connections beyond the limit are told so, up to as many again; those beyond that are closed
 # without a word. Without such an end, whoever may not be served could still hold everything.
 TOLD = 2
-# How often the log names a client that has too many.
+# How often the log names a client that has too many, or tells of what all are short of.
 COMPLAINT_SECONDS = 10.0
 # A host, or a whole household of them, is given this much of IPv6, and can use any address in it.
 HOUSEHOLD_BITS = 64

@@ -11,7 +11,7 @@ from loguru import logger
 
 from httpd.protocol.head import HeadLimits
 from httpd.server.accesslog import AccessLog
-from httpd.server.clients import Clients
+from httpd.server.clients import COMPLAINT_SECONDS, Clients
 from httpd.server.clock import Clock
 from httpd.server.connection import Connection, Handler
 from httpd.server.recall import Recall
@@ -35,8 +35,6 @@ ACCEPTS_AT_THE_END = 65535
 # Out of descriptors or memory: nothing gets better by trying at once again.
 SHORTAGE = {EMFILE, ENFILE, ENOBUFS, ENOMEM}
 SHORTAGE_SECONDS = 0.25
-# How often the log tells of it: while it lasts, each client that leaves makes room for one more.
-COMPLAINT_SECONDS = 60.0
 # How long a full worker leaves those who wait to the others, before it closes any connection.
 LOOK_SECONDS = 0.05
 
@@ -209,6 +207,7 @@ class Server:
             self._loop.stop()
 
     def _note_shortage(self, error: OSError | MemoryError) -> bool:
+        # While it lasts, each client that leaves makes room for one more: that is no end of it.
         if self._loop.now >= self._quiet_until:
             self._quiet_until = self._loop.now + COMPLAINT_SECONDS
             reason = str(error) or "out of memory"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from httpd.server.clients import COMPLAINT_SECONDS
 from httpd.server.connection import Handler
-from httpd.server.listener import COMPLAINT_SECONDS
 from tests.daemons import PATIENCE, PROJECT
 from tests.served import Client, request
 from tests.server.conftest import Serve
@@ -72,7 +72,7 @@ class Listener:
         return self.outcome
 
 
-def test_a_shortage_that_comes_and_goes_is_told_once_a_minute(serve: Serve, echo: Handler) -> None:
+def test_a_shortage_that_comes_and_goes_is_told_now_and_then(serve: Serve, echo: Handler) -> None:
     served = serve(echo)
 
     def accept(outcome: tuple[socket.socket, Any] | OSError) -> bool:
