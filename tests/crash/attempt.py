@@ -60,9 +60,14 @@ class Attempt:
 
     @property
     def own_calls(self) -> list[strace.Call]:
-        """The calls of the operation, without those of a journal that is settled meanwhile."""
+        """The calls of the operation, without those of a journal that is settled meanwhile.
+
+        And without the lines of the log: that of the request before is written after its answer,
+        so on a busy machine perhaps not before this one begins.
+        """
         settling = {call.thread for call in self.trace if call.name == "syncfs"}
-        return [call for call in self.trace if call.thread not in settling]
+        calls = (call for call in self.trace if not strace.is_log_line(call))
+        return [call for call in calls if call.thread not in settling]
 
     @property
     def steps(self) -> list[Step]:

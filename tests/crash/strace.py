@@ -74,6 +74,11 @@ def is_answer(call: Call) -> bool:
     return '"HTTP/1.1 ' in call.arguments
 
 
+def is_log_line(call: Call) -> bool:
+    """Tell whether it writes to the log, which is standard output or standard error."""
+    return call.name == "write" and call.arguments.startswith(("1<", "2<"))
+
+
 def injected(log: Path) -> list[str]:
     """Return the lines of the calls that were made to fail.
 

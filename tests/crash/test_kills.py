@@ -37,8 +37,8 @@ def test_killed_at_every_call(operation: Operation, lone: Stand, tmp_path: Path)
 def kinds_of(attempt: Attempt, stand: Stand) -> dict[tuple[str, int], set[str]]:
     """Return the calls of an attempt up to its answer, name and order, and of what kinds they are.
 
-    What comes after, a line of the log, is no part of it; and a worker that dies while strace is
-    told to let go of it may never end.
+    What comes after is no part of it; and a worker that dies while strace is told to let go of it
+    may never end.
     """
     found = defaultdict(set)
     for call in attempt.own_calls:
