@@ -30,6 +30,7 @@ from httpd.server.loop import Loop, Task
 from httpd.server.tally import Tally
 from httpd.server.traffic import Traffic
 from httpd.traps import readable
+from tests import pools
 from tests.daemons import PATIENCE, until
 
 T = TypeVar("T")
@@ -241,10 +242,10 @@ class Served:
         # A worker leaves by os._exit and closes nothing of these.
         for each in (self._mailbox, self._bell, self.loop._epoll):
             each.close()
-        os.close(self.loop._pool.fileno())
         os.close(self._tally._file)
         logger.remove(self._sink)
         self._patch.undo()
+        pools.close(self.loop._pool)
         if self._spawned:
             gc.collect()  # a connection and its coroutine know each other
         if kind is None:

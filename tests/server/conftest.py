@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from httpd.exchange import Request, Response
 from httpd.server.connection import Handler
 from httpd.server.loop import Loop
 from httpd.traps import pause
+from tests import pools
 from tests.daemons import PATIENCE
 from tests.served import Served, settings_of
 
@@ -47,7 +47,7 @@ def made_loop() -> Iterator[Loop]:
     loop = Loop(threads=4)
     yield loop
     loop._epoll.close()
-    os.close(loop._pool.fileno())
+    pools.close(loop._pool)
 
 
 @pytest.fixture

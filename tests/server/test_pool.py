@@ -12,6 +12,7 @@ import pytest
 from httpd.server.pool import MOST_TOGETHER, TURNS, Pool
 from httpd.traps import Job, Lane
 from tests.daemons import PATIENCE
+from tests.pools import close
 
 # More than the address space of a process holds, so that no thread can have it.
 IMPOSSIBLE_STACK = 1 << 47
@@ -27,7 +28,7 @@ def pools() -> Iterator[Callable[[int], Pool]]:
 
     yield make
     for pool in made:
-        os.close(pool.fileno())
+        close(pool)
 
 
 def started(pool: Pool, function: Callable[..., Any], *args: Any) -> Job[Any]:
