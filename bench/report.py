@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import chart, targets
 from bench.peers import Nginx
 from bench.results import Results
-from bench.tables import TABLES, markdown
+from bench.tables import TABLES, markdown, rate_and_cpu
 from bench.targets import OURS, WORKERS, Target
 from tests.daemons import PROJECT
 
@@ -46,14 +46,15 @@ def scaling(results: Results) -> str:
     rows = []
     for (work, case), server in product(SCALED.items(), (OURS, Nginx.title)):
         one, every = (results.medians(layout, case, server) for layout in ("one", "all"))
-        if one and every:
+        rate = results.ratio("rate", ("all", case, server), ("one", case, server))
+        enough = targets.scaling(case, server)(results)
+        if rate and enough:
             rows.append(
                 [
                     f"{work}, {server}",
-                    *(f"{each['rate']:,.0f} · {each['cpu']:.0f}" for each in (one, every)),
+                    *(rate_and_cpu(each) for each in (one, every)),
                     f"{every['client']:.0f}",
-                    f"{every['rate'] / one['rate']:.2f} ×",
-                    f"{WORKERS * one['cpu'] / every['cpu']:.2f} ×",
+                    *(f"{each.median:.2f} ×" for each in (rate, enough)),
                 ]
             )
     headings = [

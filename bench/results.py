@@ -12,12 +12,20 @@ Sample = dict[str, float]
 """What one turn of a server has shown, by the names of the figures; empty where it failed."""
 
 
+Turns = tuple[str, str, str]
+"""Of which turns: the layout, the case, the server."""
+
+
 class Spread(NamedTuple):
     """The median of all rounds, and how far they lie apart."""
 
     median: float
     least: float
     most: float
+
+    def times(self, factor: float) -> Spread:
+        """Return so many times as much."""
+        return Spread(*(factor * each for each in self))
 
 
 class Results:
@@ -46,16 +54,14 @@ class Results:
         samples = self._samples.get(_key(layout, case, peer), [])
         return _over([sample[figure] for sample in samples if figure in sample])
 
-    def ratio(self, layout: str, case: str, figure: str, peer: str, other: str) -> Spread | None:
-        """Return how a server compares in a figure; None where no round has both.
+    def ratio(self, figure: str, one: Turns, other: Turns) -> Spread | None:
+        """Return how the turns of one compare with another's in a figure; None without any.
 
         Round by round and not the ratio of medians: what else disturbs a machine disturbs the two
         turns of a round alike.
         """
         pairs = zip(
-            self._samples.get(_key(layout, case, peer), []),
-            self._samples.get(_key(layout, case, other), []),
-            strict=False,
+            self._samples.get(_key(*one), []), self._samples.get(_key(*other), []), strict=False
         )
         ratios = [
             mine[figure] / theirs[figure]

@@ -47,7 +47,8 @@ def beside(
     other: type[Peer], layout: str, case: str, figure: str
 ) -> Callable[[Results], Spread | None]:
     """Find how filestored compares with another in a figure."""
-    return lambda results: results.ratio(layout, case, figure, OURS, other.title)
+    turns, others = (layout, case, OURS), (layout, case, other.title)
+    return lambda results: results.ratio(figure, turns, others)
 
 
 def own(layout: str, case: str, figure: str) -> Callable[[Results], Spread | None]:
@@ -55,16 +56,12 @@ def own(layout: str, case: str, figure: str) -> Callable[[Results], Spread | Non
     return lambda results: results.own(layout, case, figure, OURS)
 
 
-def scaling(case: str) -> Callable[[Results], Spread | None]:
+def scaling(case: str, server: str = OURS) -> Callable[[Results], Spread | None]:
     """Find how many times the requests of one worker all workers together have the CPU for."""
 
     def find(results: Results) -> Spread | None:
-        one = results.medians("one", case, OURS).get("cpu")
-        every = results.medians("all", case, OURS).get("cpu")
-        if not one or not every:
-            return None
-        times = WORKERS * one / every
-        return Spread(times, times, times)  # of rounds that were minutes apart, there is no other
+        cpu = results.ratio("cpu", ("one", case, server), ("all", case, server))
+        return cpu and cpu.times(WORKERS)
 
     return find
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,6 +22,7 @@ from bench.stand import BigFile, Stand, Targets, layouts
 from tests.daemons import Daemon, until
 
 OURS, NGINX = Filestored.title, Nginx.title
+TURNS = ("one", "x", OURS), ("one", "x", NGINX)
 MIB = 1 << 20
 
 
@@ -37,17 +39,34 @@ def results_of(case: str, **samples: list[dict[str, float]]) -> Results:
 # Who has a turn
 
 
-def test_another_server_is_first_in_each_round(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["one"], ["F", "N", "N", "F", "F", "N"]),
+        # Of either server both layouts come one after the other.
+        (["one", "all"], ["F", "F all", "N", "N all", "N all", "N", "F all", "F"]),
+    ],
+)
+def test_another_server_is_first_in_each_round(
+    keys: list[str], expected: list[str], tmp_path: Path
+) -> None:
     big = BigFile(tmp_path / "big", MIB)
-    stand = Stand(tmp_path, layouts()["one"], [Filestored, Nginx], 1, big, started=False)
+    stands = []
+    for key in keys:
+        (tmp_path / key).mkdir()
+        layout, kinds = layouts()[key], [Filestored, Nginx]
+        stands.append(Stand(tmp_path / key, layout, kinds, 1, big, started=False))
     turns: list[str] = []
 
-    def measure(_: Stand, peer: Peer) -> dict[str, float]:
-        turns.append(peer.title)
+    def measure(stand: Stand, peer: Peer) -> dict[str, float]:
+        turns.append(type(peer).__name__[0] + (" all" if stand.layout.key == "all" else ""))
         return {"rps": len(turns)}
 
-    rounds.alternate(stand, Case("get", "a GET", "get", "rps", measure), 3, Results())
-    assert turns == [OURS, NGINX, NGINX, OURS, OURS, NGINX]
+    case = Case("get", "a GET", "get", "rps", measure)
+    rounds.alternate(stands, case, len(expected) // len(keys) // 2, results := Results())
+    assert turns == expected
+    for key in keys:
+        assert results.medians(key, "get", OURS)
 
 
 def test_room_is_made_and_left(tmp_path: Path) -> None:
@@ -106,15 +125,15 @@ def test_a_ratio_is_taken_round_by_round() -> None:
         Filestored=[{"rate": 20}, {"rate": 3}, {"rate": 22}],
         Nginx=[{"rate": 10}, {"rate": 2}, {"rate": 20}],
     )
-    assert results.ratio("one", "x", "rate", OURS, NGINX) == Spread(1.5, 1.1, 2.0)
+    assert results.ratio("rate", *TURNS) == Spread(1.5, 1.1, 2.0)
 
 
 def test_a_round_that_failed_for_one_counts_for_neither() -> None:
     results = results_of(
         "x", Filestored=[{"rate": 8}, {}, {"rate": 6}], Nginx=[{"rate": 4}, {"rate": 1}, {}]
     )
-    assert results.ratio("one", "x", "rate", OURS, NGINX) == Spread(2.0, 2.0, 2.0)
-    assert results.ratio("one", "x", "p99", OURS, NGINX) is None
+    assert results.ratio("rate", *TURNS) == Spread(2.0, 2.0, 2.0)
+    assert results.ratio("p99", *TURNS) is None
 
 
 def test_results_are_saved_whole(tmp_path: Path) -> None:
@@ -142,13 +161,17 @@ def test_every_case_of_a_plan_is_one_that_is_there() -> None:
     for plan in (rounds.FULL, rounds.QUICK):
         assert {case for stage in plan.stages for case in stage.cases} <= keys
     shown = {(column.layout, column.case) for table in tables.TABLES for column in table.columns}
-    assert shown <= {(stage.layout, case) for stage in rounds.FULL.stages for case in stage.cases}
+    assert shown <= {
+        (layout, case)
+        for stage in rounds.FULL.stages
+        for layout, case in product(stage.layouts, stage.cases)
+    }
 
 
 def test_a_part_of_a_plan() -> None:
     part = rounds.FULL.only("post")
     assert [stage.cases for stage in part.stages] == [
-        ("post 1", "post 16", "post 64"),
+        ("post 1", "post 16"),
         ("post 64",),
     ]
 
@@ -189,10 +212,11 @@ def test_a_row_shows_what_the_verdict_is_about() -> None:
 
 def test_what_all_workers_have_the_cpu_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "WORKERS", 4)
-    results = results_of("x", Filestored=[{"cpu": 30}])
+    results = results_of("x", Filestored=[{"cpu": 30}, {"cpu": 60}, {"cpu": 40}])
     assert targets.scaling("x")(results) is None
-    results.add("all", "x", OURS, {"cpu": 40})
-    assert targets.scaling("x")(results) == Spread(3.0, 3.0, 3.0)
+    for cpu in (40, 60, 32):
+        results.add("all", "x", OURS, {"cpu": cpu})
+    assert targets.scaling("x")(results) == Spread(4.0, 3.0, 5.0)
 
 
 def test_a_figure_of_its_own_shows_its_spread_where_it_has_one() -> None:
@@ -263,9 +287,8 @@ def measured() -> Results:
     results.facts, results.versions = {"kernel": "Linux 6"}, {NGINX: "1.22"}
     figures = dict.fromkeys(FIGURES.split(","), 2.0)
     for stage in rounds.FULL.stages:
-        for case in stage.cases:
-            for kind in stage.peers:
-                results.add(stage.layout, case, kind.title, figures)
+        for layout, case, kind in product(stage.layouts, stage.cases, stage.peers):
+            results.add(layout, case, kind.title, figures)
     return results
 
 
