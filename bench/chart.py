@@ -38,8 +38,8 @@ GROUPS = (
     ),
     Group("4 KiB out of 1 MiB (a range): requests a second", "one", "range", "rate", Nginx),
     Group("POST 4 KiB, 64 connections: uploads a second", "one", "post 64", "rate", Nginx),
-    Group("GET of a big file: MiB a second", "one", "big", "down", Nginx),
-    Group("POST of a big file, all cores: MiB a second", "all", "big", "up", Md5sum),
+    Group("GET of a big file: MiB a second", "one", "big down", "down", Nginx),
+    Group("POST of a big file, all cores: MiB a second", "all", "big up", "up", Md5sum),
 )
 SHOWN = (Filestored, Undurable, Nginx, SeaweedFS, Copyparty, Aiohttp, Md5sum)
 LONGEST = 2.0  # a bar that is longer is cut off, and says its value all the same

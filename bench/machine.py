@@ -35,7 +35,7 @@ def facts(folder: Path) -> dict[str, str]:
     """Describe the machine, and the file system that all servers store on."""
     return {
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
-        "memory": f"{_memory() / 2**30:.0f} GiB",
+        "memory": f"{memory() / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "file system": file_system(folder),
         "Python": platform.python_version(),
@@ -59,5 +59,5 @@ def _processor() -> str:
     return names[0].strip() if names else platform.machine()
 
 
-def _memory() -> int:
+def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -55,7 +55,7 @@ FULL = Plan(
     (
         Stage(("one",), ("get 4k 1", "get 4k 16", "get 4k 256", "get many", "get 64k",
                          "post 1", "post 16")),
-        Stage(("one", "all"), ("get 4k 64", "close", "range", "post 64", "big")),
+        Stage(("one", "all"), ("get 4k 64", "close", "range", "post 64", "big up", "big down")),
         Stage(("one",), ("idle", "uploads", "uploads full"), (Filestored, Nginx)),
         Stage(("all",), ("memory",), (Filestored,), rounds=1),
         Stage(("one",), ("start",), started=False),
@@ -65,7 +65,7 @@ FULL = Plan(
 QUICK = Plan(
     (
         Stage(("one",), ("get 4k 64", "close", "post 64"), (Filestored, Nginx)),
-        Stage(("all",), ("big",), (Filestored, Nginx, Md5sum)),
+        Stage(("all",), ("big up",), (Filestored, Nginx, Md5sum)),
         Stage(("one",), ("start",), (Filestored, Nginx), started=False),
     ),
     rounds=5, seconds=1, big=256 * MIB,
@@ -74,7 +74,7 @@ QUICK = Plan(
 
 def measure(plan: Plan, folder: Path, results: Results) -> None:
     """Carry out a plan in a folder, saying how it goes; what is stored there is removed."""
-    size = affordable(plan.big, shutil.disk_usage(folder).free)
+    size = affordable(plan.big, shutil.disk_usage(folder).free, machine.memory())
     if size < plan.big:
         print(f"for want of room big files have {size // MIB} MiB")
     big = BigFile(folder / "big", size)
@@ -103,9 +103,13 @@ def measure(plan: Plan, folder: Path, results: Results) -> None:
         print(f"\na loop of Python, before each turn: {rhythm}")
 
 
-def affordable(wanted: int, free: int) -> int:
-    """Return what a big file may have: many of them are uploaded at once, and half is left free."""
-    return min(wanted, free // (2 * UPLOADS) // MIB * MIB)
+def affordable(wanted: int, free: int, memory: int) -> int:
+    """Return what a big file may have, in bytes.
+
+    Many of them are uploaded at once, and half of the disk is left free. And every server holds one
+    on each stand, all of which are to stay in memory.
+    """
+    return min(wanted, free // (2 * UPLOADS) // MIB * MIB, memory // (2 * len(PEERS)) // MIB * MIB)
 
 
 def alternate(stands: Sequence[Stand], case: Case, rounds: int, results: Results) -> None:

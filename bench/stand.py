@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from bench.clients import transfer
 from bench.peers import Peer
 
 MIB = 1 << 20
@@ -87,6 +88,7 @@ class Stand:
         self.big = big
         self._started = started
         self._targets: dict[tuple[Peer, int, int], Targets] = {}
+        self._big_targets: dict[Peer, str] = {}
         self._folder = folder
         self.peers: list[Peer] = []
         for number, kind in enumerate(peers):
@@ -115,12 +117,25 @@ class Stand:
             self.peers.remove(peer)
 
     def __exit__(self, *_: object) -> None:
+        for peer, target in self._big_targets.items():
+            with suppress(OSError, ValueError):  # it may have died; all is removed at the end
+                peer.ask("DELETE", target)  # the memory that it takes
         self._running.close()
 
     def restart(self, peer: Peer) -> None:
         """Give a server processes that have done nothing yet, over the same files."""
         peer.stop()
         peer.start(self.layout.servers)
+
+    def big_target(self, peer: Peer) -> str:
+        """Return where a server holds the big file, which is in the page cache, and on the disk."""
+        if peer not in self._big_targets:
+            sent_to = peer.upload_target(os.urandom(16).hex())
+            answer = transfer.send(peer.port, peer.method, sent_to, self.big.path)
+            target = self._big_targets[peer] = peer.download_target(sent_to, answer)
+            os.sync()
+            transfer.fetch(peer.port, target)
+        return self._big_targets[peer]
 
     def targets(self, peer: Peer, count: int, size: int) -> Targets:
         """Return files that the server holds, so many of that size in bytes; each differs."""

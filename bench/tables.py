@@ -110,13 +110,14 @@ TABLES = (
         "MiB a second, and seconds of the server's CPU, for one file over one connection. The "
         "client takes next to no CPU: it sends by sendfile(2), and drops in the kernel what it "
         "receives. On one core nothing can overlap with hashing. The first download follows the "
-        "upload; of seven more, one after the other, the columns behind it show the median.",
+        "upload. Behind it the servers take turns with a file that each holds: seven downloads one "
+        "after the other, of which the median counts.",
         (
-            Column("up, one core", "one", "big", two("up", "up_cpu")),
-            Column("up, all cores", "all", "big", two("up", "up_cpu")),
-            Column("down at first", "one", "big", two("first", "first_cpu")),
-            Column("down, one core", "one", "big", two("down", "down_cpu")),
-            Column("down, all cores", "all", "big", two("down", "down_cpu")),
+            Column("up, one core", "one", "big up", two("up", "up_cpu")),
+            Column("up, all cores", "all", "big up", two("up", "up_cpu")),
+            Column("down at first", "one", "big up", two("first", "first_cpu")),
+            Column("down, one core", "one", "big down", two("down", "down_cpu")),
+            Column("down, all cores", "all", "big down", two("down", "down_cpu")),
         ),
     ),
     Table(

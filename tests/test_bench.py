@@ -151,9 +151,11 @@ def test_how_even_the_machine_was() -> None:
 # What is planned
 
 
-def test_big_files_leave_half_of_the_room() -> None:
-    assert rounds.affordable(1024 * MIB, 200 * 1024 * MIB) == 1024 * MIB
-    assert rounds.affordable(1024 * MIB, 3200 * MIB) == 100 * MIB
+def test_big_files_leave_room_on_the_disk_and_in_memory() -> None:
+    memory = 2 * len(PEERS) * 1024 * MIB
+    assert rounds.affordable(1024 * MIB, 200 * 1024 * MIB, memory) == 1024 * MIB
+    assert rounds.affordable(1024 * MIB, 3200 * MIB, memory) == 100 * MIB
+    assert rounds.affordable(1024 * MIB, 200 * 1024 * MIB, memory // 8) == 128 * MIB
 
 
 def test_every_case_of_a_plan_is_one_that_is_there() -> None:
@@ -345,6 +347,17 @@ def test_a_file_goes_up_and_comes_down(daemon: Daemon, tmp_path: Path) -> None:
     stored = daemon.store / digest[:2] / digest
     assert stored.read_bytes() == b"before it " + file.read_bytes()
     assert transfer.fetch(daemon.port, f"/?file_hash={digest}") == 3 * MIB + 10
+
+
+def test_a_server_holds_one_big_file_for_all_its_turns(tmp_path: Path) -> None:
+    big = BigFile(tmp_path / "big", 3 * MIB)
+    with Stand(tmp_path, layouts()["one"], [Filestored], 1, big, started=True) as stand:
+        (peer,) = stand.peers
+        for _ in range(2):
+            assert cases.download(stand, peer)["down"] > 0
+        (held,) = peer.folder.glob("**/??/" + "?" * 32)
+        assert held.stat().st_size == 3 * MIB
+    assert not held.exists()
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing(daemon: Daemon, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ class Aiohttp(Peer):
     """No access log, which would cost it half of its speed; a process a core; no flush."""
 
     title = "aiohttp"
-    parts = frozenset({"get", "post", "big", "start"})
+    parts = frozenset({"get", "post", "up", "down", "start"})
     package = "aiohttp of bench/requirements.txt"
 
     @classmethod

@@ -16,7 +16,7 @@ class Md5sum(Peer):
     """No server at all: it takes a file by reading it."""
 
     title = "`md5sum` of the file"
-    parts = frozenset({"big"})
+    parts = frozenset({"up"})
     package = "coreutils"
     named_by_client = False
     name: ClassVar[str] = "md5sum"

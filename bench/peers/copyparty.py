@@ -9,7 +9,7 @@ class Copyparty(Peer):
     """Without thumbnails, index or messages; a process a core."""
 
     title = "copyparty"
-    parts = frozenset({"get", "post", "big", "start"})
+    parts = frozenset({"get", "post", "up", "down", "start"})
     package = "copyparty of bench/requirements.txt"
 
     @classmethod

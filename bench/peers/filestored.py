@@ -15,7 +15,7 @@ class Filestored(Peer):
     """Durable uploads, MD5, access log on."""
 
     title = "filestored"
-    parts = frozenset({"get", "post", "big", "start", "crowd", "memory"})
+    parts = frozenset({"get", "post", "up", "down", "start", "crowd", "memory"})
     package = "this project"
     method = "POST"
     named_by_client = False
@@ -85,5 +85,5 @@ class Sha256(Filestored):
     """As by default, but for the hash."""
 
     title = "filestored, `--hash sha256`"
-    parts = frozenset({"big"})
+    parts = frozenset({"up", "down"})
     flags = ("--durability=full", "--hash=sha256")

