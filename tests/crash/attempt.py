@@ -9,6 +9,7 @@ from tests.crash import strace
 from tests.crash.operations import Contents, Operation, clear, post
 from tests.crash.order import Step, journaled, steps_of
 from tests.crash.stand import Answer, Broken, Stand
+from tests.crash.strace import is_answer, is_event, is_log_line
 from tests.crash.tally import ANSWERS, tally
 from tests.daemons import until
 
@@ -60,14 +61,13 @@ class Attempt:
 
     @property
     def own_calls(self) -> list[strace.Call]:
-        """The calls of the operation, without those of a journal that is settled meanwhile.
+        """The calls of the operation: of the loop and the pool's thread, without lines of the log.
 
-        And without the lines of the log: that of the request before is written after its answer,
-        so on a busy machine perhaps not before this one begins.
+        A third thread may settle a journal meanwhile. And the line of the request before is written
+        after its answer, so on a busy machine perhaps not before this one begins.
         """
-        settling = {call.thread for call in self.trace if call.name == "syncfs"}
-        calls = (call for call in self.trace if not strace.is_log_line(call))
-        return [call for call in calls if call.thread not in settling]
+        own = {call.thread for call in self.trace if is_answer(call) or is_event(call)}
+        return [call for call in self.trace if call.thread in own and not is_log_line(call)]
 
     @property
     def steps(self) -> list[Step]:

@@ -74,6 +74,11 @@ def is_answer(call: Call) -> bool:
     return '"HTTP/1.1 ' in call.arguments
 
 
+def is_event(call: Call) -> bool:
+    """Tell whether it tells the loop that a job of the pool is done (eventfd(2))."""
+    return "<anon_inode:[eventfd]>" in call.arguments
+
+
 def is_log_line(call: Call) -> bool:
     """Tell whether it writes to the log, which is standard output or standard error."""
     return call.name == "write" and call.arguments.startswith(("1<", "2<"))
