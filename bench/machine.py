@@ -60,4 +60,5 @@ def _processor() -> str:
 
 
 def memory() -> int:
+    """Return the bytes of memory that it has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -349,12 +349,22 @@ def test_a_file_goes_up_and_comes_down(daemon: Daemon, tmp_path: Path) -> None:
     assert transfer.fetch(daemon.port, f"/?file_hash={digest}") == 3 * MIB + 10
 
 
-def test_a_server_holds_one_big_file_for_all_its_turns(tmp_path: Path) -> None:
+def test_a_server_holds_one_big_file_for_all_its_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     big = BigFile(tmp_path / "big", 3 * MIB)
+    send, sent = transfer.send, []
+
+    def noted(port: int, method: str, target: str, file: Path) -> bytes:
+        sent.append(file)
+        return send(port, method, target, file)
+
+    monkeypatch.setattr(transfer, "send", noted)
     with Stand(tmp_path, layouts()["one"], [Filestored], 1, big, started=True) as stand:
         (peer,) = stand.peers
         for _ in range(2):
             assert cases.download(stand, peer)["down"] > 0
+        assert sent == [big.path]
         (held,) = peer.folder.glob("**/??/" + "?" * 32)
         assert held.stat().st_size == 3 * MIB
     assert not held.exists()

@@ -9,7 +9,6 @@ from tests.crash import strace
 from tests.crash.operations import Contents, Operation, clear, post
 from tests.crash.order import Step, journaled, steps_of
 from tests.crash.stand import Answer, Broken, Stand
-from tests.crash.strace import is_answer, is_event, is_log_line
 from tests.crash.tally import ANSWERS, tally
 from tests.daemons import until
 
@@ -66,8 +65,9 @@ class Attempt:
         A third thread may settle a journal meanwhile. And the line of the request before is written
         after its answer, so on a busy machine perhaps not before this one begins.
         """
-        own = {call.thread for call in self.trace if is_answer(call) or is_event(call)}
-        return [call for call in self.trace if call.thread in own and not is_log_line(call)]
+        calls = [call for call in self.trace if not strace.is_log_line(call)]
+        own = {call.thread for call in calls if strace.is_answer(call) or strace.is_event(call)}
+        return [call for call in calls if call.thread in own]
 
     @property
     def steps(self) -> list[Step]:
